@@ -10,7 +10,7 @@ import cbor2
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-ORIGIN, HOST = "http://127.0.0.1:8000", "127.0.0.1"
+ORIGIN, HOST = "http://localhost:8000", "localhost"  # of the issuer http://127.0.0.1:8000
 PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from services.auth.models import EVENTS, PASSKEYS
 from services.auth.passkey_models import Passkey, PasskeyChallenge
+from services.auth.passkeys.site import PasskeySite, passkey_site
 from shared.data.database import Database
 from shared.testing import bearer, internal_token
 from tests.auth.authenticator import PRESENT, VERIFIED, Authenticator, encoded
@@ -59,7 +60,7 @@ async def test_passkey_signs_in_as_two_factors(
     signed_in = await show(auth, device.sign(await options(auth)))
     claims = jwt.decode(signed_in.json()["token"], options={"verify_signature": False})
 
-    assert asked["rp"] == {"name": "Gatehouse", "id": "127.0.0.1"}
+    assert asked["rp"] == {"name": "Gatehouse", "id": "localhost"}
     assert asked["authenticatorSelection"]["userVerification"] == "required"
     assert (added.status_code, added.json()["name"], added.json()["used"]) == (201, "Phone", None)
     assert signed_in.status_code == 200
@@ -315,3 +316,29 @@ async def test_passkey_confirms_the_identity_for_a_step_up(
     claims = jwt.decode(done.json()["token"], options={"verify_signature": False})
     assert (claims["acr"], claims["amr"]) == ("2", ["hwk"])
     assert (await auth.post(path, json=both, headers=headers)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("issuer", "site"),
+    [
+        ("https://id.example.com", PasskeySite("id.example.com", "https://id.example.com")),
+        ("http://localhost:8000", PasskeySite("localhost", "http://localhost:8000")),
+        ("http://127.0.0.1:8000", PasskeySite("localhost", "http://localhost:8000")),
+        ("http://[::1]", PasskeySite("localhost", "http://localhost")),
+        ("https://192.0.2.7", None),
+        ("", None),
+    ],
+)
+def test_passkeys_belong_to_a_host_name_and_never_to_an_address(
+    issuer: str, site: PasskeySite | None
+) -> None:
+    assert passkey_site(issuer) == site
+
+
+async def test_pages_at_an_address_link_to_the_host_name_that_takes_passkeys(
+    auth: httpx.AsyncClient,
+) -> None:
+    page = (await auth.get("/auth/signin")).text
+
+    assert "data-passkey-elsewhere hidden" in page
+    assert '<a href="http://localhost:8000/auth/signin">http://localhost:8000</a>' in page

@@ -1,22 +1,22 @@
 """Rendering of the pages, on the server. Only passkeys need a script."""
 
-import ipaddress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from services.auth.passkeys.site import passkey_site
 from services.auth.settings import Settings
+from shared.identity.same_origin import origin_of
 
 HERE = Path(__file__).parent
 # No form-action: browsers also apply it to the redirect to an app after a form.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-WITH_PASSKEYS = ("sign_in", "second_factor", "step_up", "account_passkey_make")
+WITH_PASSKEYS = ("sign_in", "second_factor", "step_up", "account_passkeys", "account_passkey_make")
 SCRIPTS = {**dict.fromkeys(WITH_PASSKEYS, "passkeys.js"), "form_post": "submit.js"}
 SCRIPT_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
 HEADERS = {
@@ -40,7 +40,10 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters["moment"] = _moment
-        self._templates.globals["with_passkeys"] = _takes_passkeys(settings)
+        passkeys = passkey_site(settings.oauth_issuer)
+        is_elsewhere = passkeys is not None and passkeys.origin != origin_of(settings.oauth_issuer)
+        self._templates.globals["with_passkeys"] = passkeys is not None
+        self._templates.globals["passkeys_at"] = passkeys.origin if passkeys and is_elsewhere else None
         self._templates.globals["providers"] = settings.identity_providers
         self._templates.globals["with_duo_here"] = settings.has_duo
         self._templates.globals["may_register"] = settings.registration != "closed"
@@ -65,15 +68,3 @@ class Pages:
 def _moment(moment: datetime) -> str:
     """Format a timestamp for people."""
     return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
-
-
-def _takes_passkeys(settings: Settings) -> bool:
-    """Whether browsers can use passkeys on this site: they need a host name, not an IP address."""
-    host = urlsplit(settings.oauth_issuer).hostname
-    if host is None:
-        return False
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False

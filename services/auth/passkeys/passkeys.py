@@ -10,7 +10,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -21,6 +20,7 @@ from services.auth.credentials.throttle import Pace
 from services.auth.errors import InvalidPasskey, NoIssuer, TooManyPasskeys, UnknownPasskey
 from services.auth.models import PASSKEY_CHALLENGES, PASSKEYS, Account, delete_expired
 from services.auth.passkey_models import Passkey, PasskeyChallenge
+from services.auth.passkeys.site import PasskeySite, passkey_site
 from services.auth.settings import Settings
 from shared.clock import now
 from shared.hashing import sha256_hex
@@ -42,8 +42,7 @@ class Passkeys:
     """
 
     def __init__(self, settings: Settings) -> None:
-        parts = urlsplit(settings.oauth_issuer)
-        self._host, self._origin = parts.hostname or "", f"{parts.scheme}://{parts.netloc}"
+        self._site = passkey_site(settings.oauth_issuer)
 
     def options_to_add(self, session: Session, account: Account) -> str:
         """Return the JSON options with which a browser creates a passkey for this account."""
@@ -55,7 +54,7 @@ class Passkeys:
         if len(known) >= PER_ACCOUNT_MAX:
             raise TooManyPasskeys
         options = webauthn.generate_registration_options(
-            rp_id=self._require_host(),
+            rp_id=self._require_site().host,
             rp_name=PRODUCT,
             user_id=account.id.encode(),
             user_name=account.email or account.username or account.id,
@@ -90,8 +89,8 @@ class Passkeys:
             lambda: webauthn.verify_registration_response(
                 credential=credential,
                 expected_challenge=challenge,
-                expected_rp_id=self._require_host(),
-                expected_origin=self._origin,
+                expected_rp_id=self._require_site().host,
+                expected_origin=self._require_site().origin,
                 require_user_verification=True,
             )
         )
@@ -119,7 +118,7 @@ class Passkeys:
         from webauthn.helpers import structs
 
         options = webauthn.generate_authentication_options(
-            rp_id=self._require_host(),
+            rp_id=self._require_site().host,
             challenge=self._challenge(session, None),
             user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
@@ -135,8 +134,8 @@ class Passkeys:
                 lambda: webauthn.verify_authentication_response(
                     credential=credential,
                     expected_challenge=challenge,
-                    expected_rp_id=self._require_host(),
-                    expected_origin=self._origin,
+                    expected_rp_id=self._require_site().host,
+                    expected_origin=self._require_site().origin,
                     credential_public_key=_bytes(row.public_key),
                     credential_current_sign_count=row.sign_count,
                     require_user_verification=True,
@@ -156,10 +155,10 @@ class Passkeys:
         name: str | None = session.connection().execute(gone).scalar_one_or_none()
         return name
 
-    def _require_host(self) -> str:
-        if not self._host:
+    def _require_site(self) -> PasskeySite:
+        if self._site is None:
             raise NoIssuer
-        return self._host
+        return self._site
 
     def _challenge(self, session: Session, account_id: str | None) -> bytes:
         expired = PASSKEY_CHALLENGES.c.expires <= now()

@@ -56,7 +56,11 @@ async function use(button) {
   }
 }
 
-if (window.PublicKeyCredential) {
+const isAddress = /^[0-9.]+$|^\[/.test(location.hostname); // browsers create passkeys only for host names
+if (isAddress) {
+  for (const place of document.querySelectorAll("[data-passkey-elsewhere]")) place.hidden = false;
+  for (const place of document.querySelectorAll("[data-passkey-here]")) place.hidden = true;
+} else if (window.PublicKeyCredential) {
   for (const place of document.querySelectorAll("[data-passkey-only]")) place.hidden = false;
   for (const button of document.querySelectorAll("[data-passkey]")) {
     button.hidden = false;
