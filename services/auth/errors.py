@@ -75,6 +75,26 @@ class NoIssuer(NotFound):
     code = "oauth_off"
 
 
+class TokenRefused(BadRequest):
+    """No token was issued; `code` is an error code of RFC 6749, such as invalid_grant or invalid_scope."""
+
+    code = "invalid_request"
+
+    def __init__(self, code: str | None = None, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code or type(self).code
+
+
+class InvalidClient(Problem):
+    """The client is unknown or disabled, or its secret is wrong."""
+
+    status = 401
+    code = "invalid_client"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Basic realm="gatehouse"'})
+
+
 class ForeignForm(Forbidden):
     """The form was not sent from a page of this server. Reload the page and submit it again."""
 

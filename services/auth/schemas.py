@@ -230,9 +230,13 @@ class ImpersonatorOut(Output):
 
 
 class MeOut(AccountOut):
-    model_config = example({**_USER, "impersonated_by": None})
+    """The account, who impersonates it, and the ports that it may lease for its boxes."""
+
+    model_config = example({**_USER, "impersonated_by": None, "port_start": 3000, "port_end": 3009})
 
     impersonated_by: ImpersonatorOut | None
+    port_start: int
+    port_end: int
 
 
 class MfaNeededOut(WithHeaders):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from contracts.ports import PORTS_PER_USER
 from services.auth.fields import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
 from services.auth.provider_settings import Provider, faults_together, made, read_providers
 from shared.peers.outbound import OutboundSettings
@@ -53,6 +54,7 @@ class Settings(OutboundSettings):
     google_client_secret: SecretStr | None = None
     github_client_id: str = Field(default="", max_length=300)
     github_client_secret: SecretStr | None = None
+    ports_per_user: int = Field(default=PORTS_PER_USER, ge=1, le=100)
     frontend_url: str = Field(default="", max_length=500)
     duo_ikey: Annotated[str, StringConstraints(pattern=_DUO_IKEY)] = ""
     duo_skey: SecretStr | None = None

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
+from contracts.ports import PORTS_PER_USER
 from services.terminal.engine import has_image
 from shared.process.settings import Seconds, ServiceSettings
 
@@ -53,7 +54,7 @@ class Settings(ServiceSettings):
     box_shell: Path = Path("/bin/bash")
     socket_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     ports_domain: str = Field(default="", pattern=r"^([a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+)?$", max_length=180)
-    ports_per_user: int = Field(default=10, ge=1, le=100)
+    ports_per_user: int = Field(default=PORTS_PER_USER, ge=1, le=100)
     homes_path: Path | None = None
     home_bytes: int = Field(default=5 * 1024 * MIB, ge=MIB)
     home_entries: int = Field(default=200_000, ge=100, le=10_000_000)

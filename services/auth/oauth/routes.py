@@ -1,7 +1,7 @@
 """The endpoints that OAuth clients call."""
 
-from services.auth.errors import NoIssuer
-from services.auth.oauth import handlers
+from services.auth.errors import InvalidClient, NoIssuer, TokenRefused
+from services.auth.oauth import handlers, json_form
 from services.auth.oauth.handlers import FORM
 from shared.errors import InvalidToken, TooLarge, Unauthenticated
 from shared.http.operations import Operation
@@ -35,6 +35,13 @@ OPERATIONS = [
         body_type=FORM,
         errors=(NoIssuer, TooLarge),
         also=_REFUSED,
+    ),
+    Operation(
+        "POST",
+        "/oauth2/token",
+        json_form.issue_token_for_json,
+        access=public,
+        errors=(NoIssuer, TokenRefused, InvalidClient),
     ),
     Operation(
         "POST",

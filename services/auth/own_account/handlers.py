@@ -3,6 +3,7 @@
 from sqlmodel import Session
 from starlette.requests import Request
 
+from contracts.ports import FIRST_PORT
 from services.auth.credentials.devices import Devices
 from services.auth.models import Account
 from services.auth.own_account.deletion import OwnDeletion
@@ -10,16 +11,22 @@ from services.auth.own_account.password_change import PasswordChange
 from services.auth.schemas import AccountOut, ChangePassword, CurrentPassword, ImpersonatorOut, MeOut
 from services.auth.sessions.own_password import Person
 from services.auth.sessions.sessions import Sessions
+from services.auth.settings import Settings
 from shared.caller import Caller
 from shared.events import Trail
 
 
-def show_me(caller: Caller, sessions: Sessions, session: Session) -> MeOut:
-    """Show your account, and the admin who impersonates you, if any."""
+def show_me(caller: Caller, sessions: Sessions, settings: Settings, session: Session) -> MeOut:
+    """Show your account, the admin who impersonates you, if any, and which ports your boxes lease.
+
+    A lease without a port of its own takes the lowest free one from `port_start`; the account can hold as
+    many leases as there are ports up to `port_end`.
+    """
     account = AccountOut.model_validate(sessions.account_of(session, caller))
     admin = session.get(Account, caller.impersonator_id) if caller.impersonator_id else None
     by = None if admin is None else ImpersonatorOut.model_validate(admin)
-    return MeOut(**account.model_dump(), impersonated_by=by)
+    last = FIRST_PORT + settings.ports_per_user - 1
+    return MeOut(**account.model_dump(), impersonated_by=by, port_start=FIRST_PORT, port_end=last)
 
 
 async def change_password(

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from contracts.ports import FIRST_PORT
 from services.terminal.errors import PortTaken, TooManyPorts
 from services.terminal.models import BOXES, PORTS, VISITS, BoxState, Visibility, VisitKind
 from services.terminal.tickets import packed, unpacked
@@ -30,7 +31,6 @@ TOKEN_CHARACTERS_MAX = 100
 TICKET_SECONDS = 30.0
 VISITS_PER_ACCOUNT = 100
 VISIT_HOURS_MAX = timedelta(hours=12)
-PORT_BASE = 3000
 
 
 class Leased(NamedTuple):
@@ -48,7 +48,7 @@ def lease(session: Session, owner: str, wanted: Mapping[str, Any], ports_max: in
     taken = {row.port: row.id for row in run(select(PORTS.c.port, PORTS.c.id).where(PORTS.c.owner == owner))}
     if len(taken) >= ports_max:
         raise TooManyPorts
-    port = wanted["port"] or next(one for one in range(PORT_BASE, 65536) if one not in taken)
+    port = wanted["port"] or next(one for one in range(FIRST_PORT, 65536) if one not in taken)
     if port in taken:
         raise PortTaken(lease=taken[port])
     name = wanted["name"] or f"port-{port}"
