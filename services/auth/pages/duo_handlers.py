@@ -3,7 +3,6 @@
 from collections.abc import Awaitable
 from typing import TypeVar
 
-import structlog
 from sqlmodel import Session
 from starlette.responses import JSONResponse, Response
 
@@ -11,13 +10,12 @@ from services.auth.duo.duo import Duo
 from services.auth.errors import InvalidMfaToken, LoginThrottled
 from services.auth.factors.factors import Factors
 from services.auth.models import Account
-from services.auth.pages.forms import FormFault, read_as
+from services.auth.pages.duo_prompts import keep, noted, problem_of
 from services.auth.pages.people import person_of
-from services.auth.pages.sign_in_handlers import TOO_LATE, sign_in_again, wait
+from services.auth.pages.sign_in_again import TOO_LATE, sign_in_again, wait
 from services.auth.pages.visit import ACCOUNT, SIGN_IN, Visit, next_of, page
 from services.auth.providers.refusals import Refused
-from services.auth.providers.sign_ins import as_refusal
-from services.auth.schemas import CurrentPassword, RecoveryCodesOut, StepUpOut
+from services.auth.schemas import RecoveryCodesOut, StepUpOut
 from services.auth.sessions.answers import signed_in_out
 from services.auth.sessions.own_password import Person
 from services.auth.sessions.sessions import Sessions, SignedIn
@@ -30,8 +28,6 @@ T = TypeVar("T")
 DUO_PAGE = f"{ACCOUNT}/duo"
 _NOT_STORED = {"Cache-Control": "no-store"}
 _TITLE = "Duo did not confirm it"
-
-log = structlog.get_logger(__name__)
 
 
 @page
@@ -46,7 +42,7 @@ async def begin_duo_by_form(visit: Visit, duo: Duo, second: SecondStep) -> Respo
     except LoginThrottled as error:
         return await wait(visit, error, after)
     except (Refused, Problem) as error:
-        problem = await _noted(visit, error)
+        problem = await noted(visit, error)
         methods = await visit.run(second.methods_waiting, token)
         values = {"next": after, "mfa_token": token, "methods": methods, "fault": problem.detail}
         response = visit.show("second_factor", problem.status, **values)
@@ -93,7 +89,7 @@ async def add_duo_by_form(visit: Visit, duo: Duo) -> Response:
     try:
         sent = await duo.begin_enrolling(Person.of(browser), visit.request)
     except (Refused, Problem) as error:
-        problem = await _noted(visit, error)
+        problem = await noted(visit, error)
         has_duo = await visit.site.database.read(duo.factors.has_duo, browser.account.id)
         return visit.account_page(
             "account_duo", browser, problem.status, has_duo=has_duo, fault=problem.detail
@@ -130,19 +126,6 @@ async def remove_duo_by_form(visit: Visit, duo: Duo) -> Response:
     return visit.to(f"{ACCOUNT}/security?done=no-duo")
 
 
-async def step_up_by_duo(
-    visit: Visit, duo: Duo, person: Person, form: dict[str, str], after: str
-) -> Response:
-    """Check the password, then send the browser to Duo; raises one of REFUSALS."""
-    password = read_as(CurrentPassword, form).current_password
-    try:
-        sent = await duo.begin_step_up(person, password, after, visit.request)
-    except Refused as error:
-        await _noted(visit, error)
-        raise FormFault(error.problem.detail) from error
-    return visit.to(sent.url, sent.cookie)
-
-
 @page
 async def finish_duo_step_up(visit: Visit, duo: Duo, sessions: Sessions, tokens: AccessTokens) -> Response:
     """Record the renewed sign-in when the browser returns from Duo."""
@@ -172,35 +155,15 @@ async def _finished(visit: Visit, finishing: Awaitable[T], onwards: str) -> T | 
     try:
         return await finishing
     except (Refused, Problem) as error:
-        problem = _problem_of(visit, error)
+        problem = problem_of(visit, error)
         if not visit.wants_page:
             if problem.status not in RECORDED:  # those are recorded by the endpoint
-                await _keep(visit, problem)
+                await keep(visit, problem)
             raise problem from error
-        await _keep(visit, problem)
+        await keep(visit, problem)
         response = visit.site.pages.say(_TITLE, problem.detail, onwards, "Back", "bad", status=problem.status)
         response.headers.update(problem.headers)
         return response
-
-
-async def _noted(visit: Visit, error: Refused | Problem) -> Problem:
-    problem = _problem_of(visit, error)
-    await _keep(visit, problem)
-    return problem
-
-
-async def _keep(visit: Visit, problem: Problem) -> None:
-    if not visit.trail.is_written:
-        await visit.trail.keep(refused_with=problem.status)
-
-
-def _problem_of(visit: Visit, error: Refused | Problem) -> Problem:
-    """Log the reason, which the person does not see."""
-    refused = as_refusal(error) if isinstance(error, Problem) else error
-    tell = log.warning if refused.problem.status >= 500 else log.info
-    tell("duo_refused", reason=refused.reason)
-    visit.trail.add(reason=refused.reason)
-    return refused.problem
 
 
 def _json(body: dict[str, object], *cookies: str) -> Response:

@@ -13,6 +13,7 @@ from services.auth.fields import AnyPassword, LoginName
 from services.auth.models import Account
 from services.auth.pages.forms import credential_of
 from services.auth.pages.people import person_of
+from services.auth.pages.sign_in_again import TOO_LATE, sign_in_again, wait
 from services.auth.pages.visit import SIGN_IN, Visit, next_of, page
 from services.auth.passkeys.own_passkeys import OwnPasskeys
 from services.auth.sessions.sign_in import (
@@ -27,8 +28,6 @@ from services.auth.sessions.sign_in import (
 
 _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
 _PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
-_THROTTLED = "Too many attempts. Wait {seconds} seconds and try again."
-TOO_LATE = "Too much time has passed, or too many codes were wrong. Sign in again."
 _WRONG_CODE = "The code is wrong or was already used. Wait for the next one."
 _WRONG = "The name or the password is wrong. Check both and try again."
 _WRONG_PASSKEY = "The passkey is unknown here, or too much time has passed. Try again, or use your password."
@@ -155,19 +154,6 @@ def _open(session: Session, visit: Visit, proved: Proved) -> Opened:
 def _signed_in(visit: Visit, opened: Opened, after: str) -> Response:
     cookie, device_id = opened
     return visit.to(after or visit.site.settings.home, cookie, visit.site.devices.cookie(device_id))
-
-
-async def sign_in_again(visit: Visit, fault: str, after: str, name: str = "") -> Response:
-    await visit.trail.keep(refused_with=401)
-    return visit.show("sign_in", 401, next=after, name=name, fault=fault)
-
-
-async def wait(visit: Visit, error: LoginThrottled, after: str, name: str = "") -> Response:
-    await visit.trail.keep(refused_with=error.status)
-    wait = error.headers["Retry-After"]
-    response = visit.show("sign_in", 429, next=after, name=name, fault=_THROTTLED.format(seconds=wait))
-    response.headers["Retry-After"] = wait
-    return response
 
 
 @page

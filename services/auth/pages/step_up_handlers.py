@@ -9,7 +9,7 @@ from services.auth.duo.duo import Duo
 from services.auth.errors import UnknownPasskey
 from services.auth.models import Account
 from services.auth.own_account.identity_check import IdentityCheck
-from services.auth.pages.duo_handlers import step_up_by_duo
+from services.auth.pages.duo_prompts import step_up_by_duo
 from services.auth.pages.forms import REFUSALS, credential_of, read_as
 from services.auth.pages.people import person_of
 from services.auth.pages.visit import ACCOUNT, Visit, next_of, page
