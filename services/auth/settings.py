@@ -19,6 +19,7 @@ DAY = 24 * 60 * MINUTE
 DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - public, so accepted only on loopback
 ADMIN_PASSWORD_CHARACTERS_MIN = 12
 DUO_SKEY_CHARACTERS = 40
+_ROLES = pattern(r"^((user|admin)( (user|admin))?)?$", "lists the roles user and admin")
 _DUO_IKEY = pattern(r"^([A-Za-z0-9]{20})?$", "has 20 letters and digits at Duo")
 _DUO_HOST = pattern(
     r"^([a-z0-9.-]+(:[0-9]{1,5})?)?$", "must be a host name like api-1234abcd.duosecurity.com"
@@ -59,6 +60,7 @@ class Settings(OutboundSettings):
     duo_ikey: Annotated[str, StringConstraints(pattern=_DUO_IKEY)] = ""
     duo_skey: SecretStr | None = None
     duo_api_hostname: Annotated[str, StringConstraints(pattern=_DUO_HOST, max_length=253)] = ""
+    duo_open_roles: Annotated[str, StringConstraints(pattern=_ROLES)] = ""
 
     @field_validator("providers", mode="before")
     @classmethod
@@ -120,6 +122,11 @@ class Settings(OutboundSettings):
     @property
     def has_duo(self) -> bool:
         return bool(self.duo_ikey)
+
+    @property
+    def roles_without_duo(self) -> frozenset[str]:
+        """The roles that sign in without Duo while it cannot be reached."""
+        return frozenset(self.duo_open_roles.split())
 
     @property
     def identity_providers(self) -> tuple[Provider, ...]:

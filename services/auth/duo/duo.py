@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+import structlog
 from sqlmodel import Session
 from starlette.requests import Request
 
 from services.auth.duo.prompt import Prompt
-from services.auth.errors import DuoDenied, DuoInUse, NoDuo, StrangeSignIn
+from services.auth.errors import DuoDenied, DuoDown, DuoInUse, NoDuo, StrangeSignIn
 from services.auth.factors.challenges import waiting_challenge
 from services.auth.factors.factors import Factors
 from services.auth.mails.mails import Mails, Template
@@ -27,6 +28,9 @@ from shared.data.database import Database
 from shared.events import Trail
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
 AMR = f"pwd {PROMPT}"
 
 
@@ -36,10 +40,11 @@ class Use(StrEnum):
     SIGN_IN = "sign-in"
     ENROL = "enrol"
     STEP_UP = "step-up"
+    OPEN = "open"  # a sign-in without Duo, which cannot be reached; returns like one with it
 
     @property
     def callback(self) -> str:
-        return f"/auth/duo/{self}"
+        return f"/auth/duo/{Use.SIGN_IN if self is Use.OPEN else self}"
 
     @property
     def pending(self) -> str:
@@ -83,12 +88,35 @@ class Duo:
         challenge = await self.database.run(begin_second_step, token)
         trail.user_id = trail.resource = challenge.account_id
         purpose = Purpose(after, challenge_hash=challenge.token_hash)
-        return await self._begin(Use.SIGN_IN, challenge.account_id, purpose, request)
+        try:
+            return await self._begin(Use.SIGN_IN, challenge.account_id, purpose, request)
+        except Refused as error:
+            is_down = isinstance(error.problem, DuoDown)
+            if not is_down or not await self.database.read(self._may_go_on, challenge.account_id):
+                raise
+            return await self._begin_open(challenge.account_id, error.reason, purpose, request, trail)
+
+    def _may_go_on(self, session: Session, account_id: str) -> bool:
+        """Whether the settings let this account sign in without Duo while Duo is down."""
+        account = session.get(Account, account_id)
+        return account is not None and account.role in self.settings.roles_without_duo
+
+    async def _begin_open(
+        self, account_id: str, reason: str, purpose: Purpose, request: Request, trail: Trail
+    ) -> Sent:
+        """Let the browser return as if from Duo. That it has not been there is stored, not in the URL."""
+        log.error("duo_skipped", account_id=account_id, reason=reason)
+        trail.add(duo="skipped", reason=reason)
+        state, cookie = self.pending.new_state(), request.cookies.get(self.pending.cookie_name)
+        kept = await self.database.run(self.pending.keep, state, Use.OPEN.pending, cookie, purpose)
+        return Sent(f"{self._callback(Use.OPEN)}?state={state}&without=duo", kept)
 
     async def finish_sign_in(
         self, request: Request, trail: Trail, opened: Callable[[Session, Proved], T]
     ) -> tuple[T, str]:
         """Finish the sign-in: `opened` opens a session. Also returns the path that it leads to."""
+        if "without" in parameters_of(request):
+            return await self._finish_open(request, trail, opened)
         back = await self._returned(Use.SIGN_IN, request)
         waiting = back.purpose.challenge_hash or ""
         challenge = await self.database.read(waiting_challenge, waiting)
@@ -108,6 +136,26 @@ class Duo:
             return opened(session, proved)
 
         return await self.database.run(finish), back.purpose.after
+
+    async def _finish_open(
+        self, request: Request, trail: Trail, opened: Callable[[Session, Proved], T]
+    ) -> tuple[T, str]:
+        given, cookie = parameters_of(request), request.cookies.get(self.pending.cookie_name)
+        purpose = await self.database.run(self.pending.use, Use.OPEN.pending, given, cookie)
+
+        def finish(session: Session) -> T:
+            challenge = waiting_challenge(session, purpose.challenge_hash or "")
+            if challenge is None or not self._may_go_on(session, challenge.account_id):
+                raise Refused(StrangeSignIn(), "challenge_ended")
+            trail.user_id = trail.resource = challenge.account_id
+            proved = self.second.without_duo(session, challenge)
+            if proved is None:
+                raise Refused(StrangeSignIn(), "challenge_ended")
+            trail.add(amr=proved.amr, duo="skipped")
+            trail.write(session)
+            return opened(session, proved)
+
+        return await self.database.run(finish), purpose.after
 
     async def begin_enrolling(self, person: Person, request: Request) -> Sent:
         """Begin a prompt after which sign-ins of this account require Duo."""

@@ -154,11 +154,20 @@ class SecondStep:
             return None
         return self._proved(session, challenge, account, PROMPT)
 
-    def _proved(self, session: Session, challenge: Row[Any], account: Account, method: str) -> Proved | None:
+    def without_duo(self, session: Session, challenge: Row[Any]) -> Proved | None:
+        """Return the user, who has shown the first factor only; consumes the challenge."""
+        account = locked_account(session, challenge.account_id)
+        if account is None or not account.may_sign_in:
+            return None
+        return self._proved(session, challenge, account)
+
+    def _proved(
+        self, session: Session, challenge: Row[Any], account: Account, method: str = ""
+    ) -> Proved | None:
         if not close_challenge(session, challenge):
             return None
         factor_attempt(account.id).succeeded(session)
-        return Proved(account, challenge.device_id, f"{challenge.amr or 'pwd'} {method}")
+        return Proved(account, challenge.device_id, f"{challenge.amr or 'pwd'} {method}".strip())
 
 
 def begin_second_step(session: Session, token: str, username: str | None = None) -> Row[Any]:

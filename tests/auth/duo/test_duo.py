@@ -1,23 +1,27 @@
 """Duo as a second factor, as browsers and JSON clients use it."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
+import jwt
 import pytest
 from structlog.testing import capture_logs
 
 from services.auth.app import create_app
 from services.auth.models import EVENTS, Challenge, Factor, LoginSession
 from services.auth.provider_models import PendingSignIn
+from services.auth.settings import Settings
 from shared.testing import bearer, running
 from tests.auth.browser import codes_of, field, post
+from tests.auth.duo.conftest import configured
 from tests.auth.duo.double import FakeDuo
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import sign_in
 from tests.auth.providers.support import PAGE
-from tests.auth.support import PASSWORD, let_time_pass, login, register, rows
+from tests.auth.support import PASSWORD, let_time_pass, login, register, rows, set_account
 from tests.told import records
 
 
@@ -174,6 +178,50 @@ async def test_outage_fails_closed_and_offers_the_other_methods_M4(
     assert closed == (503, "duo_unavailable", "duo_status_503")
     assert len(rows(database_url, LoginSession)) == sessions
     assert "user" not in (await login(auth, person["email"])).json()
+
+
+async def test_open_mode_signs_its_role_in_with_one_factor_while_duo_is_down_M4(
+    make_auth_settings: Callable[..., Settings], duo: FakeDuo, database_url: str
+) -> None:
+    settings = make_auth_settings(**configured(duo), duo_open_roles="user")
+    async with running(create_app, settings) as auth:
+        await enrolled(auth, duo)
+        assert "/auth/duo/" not in await prompted(auth)  # Duo is asked as long as it can be reached
+        duo.raw["health_check"] = 503, b"{}"
+        with capture_logs() as logs:
+            url = urlsplit(await prompted(auth))
+        path = f"{url.path}?{url.query}"
+        from_elsewhere = await auth.get(path, headers={"Cookie": "signin=none"})
+        signed_in = await auth.get(path)
+        claims = jwt.decode(signed_in.json()["token"], options={"verify_signature": False})
+
+        assert from_elsewhere.status_code == 400
+        assert (signed_in.status_code, claims["amr"], claims["acr"]) == (200, ["pwd"], "1")
+        assert (await auth.get(path)).status_code == 400  # the state is valid once
+        assert [one["log_level"] for one in logs if one["event"] == "duo_skipped"] == ["error"]
+        told = [one for one in records(database_url, EVENTS) if one["action"] == "SIGN_IN_WITH_DUO"]
+        assert [(one["outcome"], one["metadata"]["duo"]) for one in told if one["outcome"] == "success"] == [
+            ("success", "skipped")
+        ]
+
+
+async def test_open_mode_holds_for_its_roles_and_its_own_states_only_M4(
+    make_auth_settings: Callable[..., Settings], duo: FakeDuo, database_url: str
+) -> None:
+    async with running(create_app, make_auth_settings(**configured(duo), duo_open_roles="admin")) as auth:
+        await enrolled(auth, duo)
+        state = duo.approve(await prompted(auth))["state"]
+        duo.raw["health_check"] = 503, b"{}"
+        begun = await auth.post("/auth/mfa/duo", json={"mfa_token": await asked(auth)})
+        with_mark = await back(auth, "sign-in", {"state": state, "without": "duo"})
+        set_account(database_url, "robin", role="admin")
+        url = urlsplit(await prompted(auth))
+        set_account(database_url, "robin", role="user")
+        demoted = await auth.get(f"{url.path}?{url.query}")
+
+    assert (begun.status_code, begun.json()["code"]) == (503, "duo_unavailable")
+    assert with_mark.status_code == 400
+    assert demoted.status_code == 400
 
 
 @pytest.mark.parametrize("use", ["enrol", "step-up"])
