@@ -96,7 +96,6 @@ def create_app(settings: Settings) -> Starlette:
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
             Site: Site(settings, database, browsers, devices, Pages(settings)),
-            PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
             Passwords: passwords,
             Proxies: proxies,
             RevocationFeed: feed,
@@ -141,6 +140,7 @@ def _life_of_accounts(
         Links: links,
         MailRequests: asked,
         Mails: mails,
+        PasswordCheck: PasswordCheck(settings, database, passwords, policy, devices, proxies),
         PasswordPolicy: policy,
         PasswordResets: PasswordResets(database, passwords, policy, sessions, factors, links, mails),
         Registration: Registration(

@@ -17,6 +17,12 @@ class InvalidCredentials(Unauthenticated):
     code = "invalid_credentials"
 
 
+class PasswordChangeNeeded(Forbidden):
+    """The password is correct, but was set by somebody else. Send a new one as `new_password` as well."""
+
+    code = "password_change_required"
+
+
 class UnknownPasskey(InvalidCredentials):
     """The passkey is unknown, or its options were already used or have expired. Request new options."""
 

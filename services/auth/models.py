@@ -54,6 +54,8 @@ class Account(Table, table=True):
     password_hash: str | None = Field(default=None, max_length=100)
     role: str = Field(default=Role.USER, max_length=20)
     status: str = Field(default=Status.ACTIVE, max_length=20)
+    # Whether somebody else has set the password, so that the owner has to choose one to sign in.
+    must_change_password: bool = False
     # Incremented to revoke all earlier access tokens; each token carries the version at its issue.
     token_version: int = 0
     # When the owner confirmed the e-mail address; None if it is unconfirmed.
@@ -88,6 +90,10 @@ class Account(Table, table=True):
         self.name(None)
         self.role = Role.USER
         self.status = Status.DELETED
+
+    def choose_password(self, password_hash: str) -> None:
+        """Set the password that the owner has chosen."""
+        self.password_hash, self.must_change_password = password_hash, False
 
     def touch(self) -> None:
         """Advance `updated` even if the clock was set back; copies are compared by it."""

@@ -74,7 +74,10 @@ class CreateAccount(Register):
 
 
 class Login(Input):
-    """The e-mail address or the username, and the password."""
+    """The e-mail address or the username, and the password.
+
+    If the password was set by somebody else, `new_password` replaces it; otherwise it is ignored.
+    """
 
     # JSON Schema alone cannot express that exactly one is required.
     model_config = example(
@@ -87,6 +90,7 @@ class Login(Input):
     email: LoginName | None = None
     username: LoginName | None = None
     password: AnyPassword
+    new_password: NewPassword | None = None
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
@@ -48,7 +49,7 @@ class TestFirstAdmin:
                 assert (await login(auth, "admin", "admin123")).status_code == 401
                 [made] = [entry for entry in logs if entry["event"] == "admin_created"]
                 assert len(made["password"]) >= 20
-                assert (await login(auth, "admin", made["password"])).status_code == 200
+                assert (await login(auth, "admin", made["password"])).status_code == 403
             async with running(create_app, settings):
                 pass
         assert [entry["event"] for entry in logs].count("admin_created") == 1
@@ -64,11 +65,57 @@ class TestFirstAdmin:
         with capture_logs() as logs:
             async with running(create_app, settings) as auth:
                 for name in ("chief", "chief@corp.test"):
-                    assert (await login(auth, name, password)).json()["user"]["role"] == "admin"
+                    assert (await login(auth, name, password)).json()["code"] == "password_change_required"
         assert "admin_created" in [entry["event"] for entry in logs]
         assert password not in str(logs)
         assert password not in str(settings.masked())
         assert settings.notice() is None
+
+    async def test_first_admin_signs_in_only_with_a_new_password_A9(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        given, chosen = "correct horse battery", "staple of my own choice"
+        async with running(create_app, make_auth_settings(**PRODUCTION, admin_password=given)) as auth:
+
+            async def sign_in(password: str, **fields: str) -> httpx.Response:
+                body = {"username": "admin", "password": password, **fields}
+                return await auth.post("/auth/login", json=body)
+
+            refused = await sign_in(given)
+            wrong = await sign_in("something else", new_password=chosen)
+            faults = [await sign_in(given, new_password=bad) for bad in (given, "short", "Gatehouse1")]
+            first = await sign_in(given, new_password=chosen)
+
+            assert (refused.status_code, refused.json()["code"]) == (403, "password_change_required")
+            assert (wrong.status_code, wrong.json()["code"]) == (401, "invalid_credentials")
+            assert [one.status_code for one in faults] == [422] * 3
+            assert {one.json()["errors"][0]["field"] for one in faults} == {"new_password"}
+            assert (first.status_code, first.json()["user"]["role"]) == (200, "admin")
+            assert (await sign_in(chosen)).status_code == 200
+            assert (await sign_in(given)).status_code == 401
+
+    async def test_page_asks_for_a_new_password_at_the_first_sign_in_A9(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        given, chosen = "correct horse battery", "staple of my own choice"
+        async with running(create_app, make_auth_settings(**PRODUCTION, admin_password=given)) as auth:
+
+            async def submit(**fields: str) -> httpx.Response:
+                form = {"name": "admin", "password": given, "next": "/auth/account", **fields}
+                return await auth.post("/auth/signin", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+
+            asked, short, done = (
+                await submit(),
+                await submit(new_password="short"),
+                await submit(new_password=chosen),
+            )
+
+            assert asked.status_code == 403
+            assert 'name="new_password"' in asked.text
+            assert "set-cookie" not in asked.headers
+            assert short.status_code == 422
+            assert "must have" in short.text
+            assert (done.status_code, done.headers["location"]) == (303, "/auth/account")
 
     async def test_changed_password_survives_a_restart(
         self, make_auth_settings: Callable[..., Settings]

@@ -97,7 +97,7 @@ class TestShow:
 
 
 class TestCreate:
-    async def test_created_account_can_sign_in(self, auth: httpx.AsyncClient) -> None:
+    async def test_created_account_signs_in_with_a_new_password(self, auth: httpx.AsyncClient) -> None:
         body = BOB | {"role": "admin", "first_name": "Bob"}
         response = await auth.post(ACCOUNTS, json=body, headers=internal())
 
@@ -109,7 +109,11 @@ class TestCreate:
             "Bob",
         )
         assert response.headers["location"] == f"{ACCOUNTS}/{account['id']}"
-        assert (await login(auth, "bob")).json()["user"] == account
+        by_admin = {"username": "bob", "password": PASSWORD}
+        assert (await auth.post("/auth/login", json=by_admin)).json()["code"] == "password_change_required"
+        signed_in = await auth.post("/auth/login", json=by_admin | {"new_password": PASSWORD * 2})
+        assert signed_in.json()["user"] == account
+        assert (await login(auth, "bob", PASSWORD * 2)).status_code == 200
 
     async def test_role_defaults_to_user(self, auth: httpx.AsyncClient) -> None:
         assert (await create(auth))["role"] == "user"
@@ -228,7 +232,7 @@ class TestChange:
     async def test_disabled_account_can_sign_in_once_it_is_active_again(
         self, auth: httpx.AsyncClient
     ) -> None:
-        account = await create(auth, **BOB)
+        account = (await register(auth, username="bob"))["user"]
         await change(auth, account["id"], status="disabled")
         assert (await login(auth, "bob")).status_code == 401
         await change(auth, account["id"], status="active")

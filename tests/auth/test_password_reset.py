@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from services.auth.mails import verification
 from services.auth.mails.links import delete_expired_links
@@ -16,7 +16,7 @@ from services.auth.mails.mails import warn_without_origin
 from services.auth.models import EVENTS, Factor, MailToken
 from services.auth.provider_models import Identity
 from services.auth.settings import Settings
-from shared.data.database import Database
+from shared.data.database import Database, execute_in_driver
 from shared.testing import bearer, internal_token
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox, link_of
@@ -61,9 +61,15 @@ def statements() -> Iterator[list[str]]:
         if any(table in statement for table in ("accounts", "mail_tokens", "login_attempts", "work")):
             asked.append(statement)
 
+    def noted_in_driver(connection: Connection, statement: str, parameters: Any) -> Any:
+        note(connection, None, statement)
+        return execute_in_driver(connection, statement, parameters)
+
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield asked
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("shared.data.statements.execute_in_driver", noted_in_driver)
+            yield asked
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 

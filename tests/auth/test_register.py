@@ -28,7 +28,7 @@ class TestRegister:
         assert (user["first_name"], user["last_name"], user["status"]) == ("Ann", "Ødegård", "active")
         assert user["created"].endswith("Z")
         me = await auth.get("/auth/me", headers=bearer(answer["token"]))
-        assert me.json() == user | {"impersonated_by": None}
+        assert me.json() == user | {"impersonated_by": None, "port_start": 3000, "port_end": 3009}
 
     @pytest.mark.parametrize(
         "body",

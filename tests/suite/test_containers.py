@@ -115,15 +115,16 @@ async def test_orders_go_through_nginx_to_both_gateways(composed: Composed) -> N
     assert composed.serving() == {"1", "2"}
 
 
-async def test_admin_signs_in_with_the_generated_password_only(composed: Composed) -> None:
+async def test_admin_must_replace_the_generated_password_and_has_no_default_one(composed: Composed) -> None:
     async with composed.client() as client:
-        for password, status in ((composed.secrets["ADMIN_PASSWORD"], 200), ("admin123", 401)):
+        for password, status in ((composed.secrets["ADMIN_PASSWORD"], 403), ("admin123", 401)):
             login = await client.post("/auth/login", json={"username": "admin", "password": password})
             assert login.status_code == status
 
 
 async def test_events_of_auth_reach_users_through_redis(composed: Composed) -> None:
-    credentials = {"username": "admin", "password": composed.secrets["ADMIN_PASSWORD"]}
+    given = composed.secrets["ADMIN_PASSWORD"]
+    credentials = {"username": "admin", "password": given, "new_password": given[::-1]}
     async with composed.client() as client:
         person = await register(client)
         admin = bearer((await client.post("/auth/login", json=credentials)).json()["token"])

@@ -47,12 +47,13 @@ class TestCreateUser:
         assert (account["email"], account["role"]) == (email, "admin")
         assert (await users.get(f"/users/{made['id']}", headers=admin.headers)).text == response.text
 
-    async def test_created_user_can_sign_in_and_read_the_profile(
+    async def test_created_user_chooses_a_password_and_reads_the_profile(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         admin, email = await register_admin(auth), new_email()
         made = await users.post("/users", json={"email": email, "password": PASSWORD}, headers=admin.headers)
-        login = await auth.post("/auth/login", json={"email": email, "password": PASSWORD}, headers={})
+        body = {"email": email, "password": PASSWORD, "new_password": PASSWORD * 2}
+        login = await auth.post("/auth/login", json=body, headers={})
         access_token = login.json().get("access_token") or login.json()["token"]
         shown = await users.get("/users/me", headers=bearer(access_token))
 

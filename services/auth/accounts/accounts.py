@@ -1,6 +1,6 @@
 """Accounts in the database. Names are unique, and at least one admin always remains."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.exc import IntegrityError
@@ -21,6 +21,9 @@ class KnownAccount:
     password_hash: str | None
     role: str
     status: str
+    must_change_password: bool
+    email: str | None
+    username: str | None
 
     @property
     def may_sign_in(self) -> bool:
@@ -31,7 +34,7 @@ class KnownAccount:
         return self.role == Role.ADMIN and self.may_sign_in
 
 
-_COLUMNS = select(ACCOUNTS.c.id, ACCOUNTS.c.password_hash, ACCOUNTS.c.role, ACCOUNTS.c.status)
+_COLUMNS = select(*(ACCOUNTS.c[one.name] for one in fields(KnownAccount)))
 _BY_EMAIL = Rows(_COLUMNS.where(ACCOUNTS.c.email == bindparam("name")))
 _BY_USERNAME = Rows(_COLUMNS.where(ACCOUNTS.c.username_key == bindparam("name")))
 

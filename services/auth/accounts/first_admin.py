@@ -29,6 +29,8 @@ def create_first_admin(database: Database, settings: Settings) -> None:
         email=settings.admin_email,
         password_hash=hash_password(password, settings.bcrypt_cost),
         role=Role.ADMIN,
+        # Whoever reads the log or the settings knows it. The default one works on this machine only.
+        must_change_password=password != DEFAULT_ADMIN_PASSWORD,
     )
     account.name(settings.admin_username)
     try:

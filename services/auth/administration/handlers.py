@@ -28,10 +28,10 @@ def show_account(account_id: Id, session: Session) -> AccountOut:
 async def create_account(
     body: CreateAccount, database: Database, passwords: Passwords, policy: PasswordPolicy, trail: Trail
 ) -> AccountOut:
-    """Create an account without signing in to it."""
+    """Create an account without signing in to it; its owner chooses another password at the first sign-in."""
     policy.require(body.password, "password", body.email, body.username)
     account = new_account(body, await passwords.hash(body.password))
-    account.role = body.role
+    account.role, account.must_change_password = body.role, True
     return AccountOut.model_validate(await database.run(_add, account, trail))
 
 

@@ -57,7 +57,7 @@ class PasswordResets:
         forget_links(session, account.id)
         if not account.email_verified:  # the link was sent to this address, so its owner has it
             claim(session, account, self.sessions, self.factors)
-        account.password_hash = after
+        account.choose_password(after)
         self.sessions.end_all(session, account)
         forget_devices(session, account.id)
         close_challenges(session, account.id)

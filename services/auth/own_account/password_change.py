@@ -35,7 +35,7 @@ class PasswordChange:
             self.policy.require(new, "new_password", account.email, account.username)
 
         def work(session: Session, account: Account) -> None:
-            account.password_hash = after
+            account.choose_password(after)
             self.sessions.end_others(session, account.id, person.session_id)
             forget_devices(session, account.id, but=this_device)
             close_challenges(session, account.id)

@@ -51,7 +51,7 @@ async def login(
 
     An unknown name, a wrong password and a disabled account get the same response after the same time.
     """
-    candidate = await check.candidate(body.name, body.password, request, trail)
+    candidate = await check.candidate(body.name, body.password, request, trail, body.new_password)
     device = device_named(request.headers.get("user-agent"))
     outcome = await database.run(_finish_login, candidate, device, second, sessions, trail)
     if isinstance(outcome, FactorNeeded):

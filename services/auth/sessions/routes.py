@@ -6,6 +6,7 @@ from services.auth.errors import (
     InvalidMfaToken,
     InvalidRefreshToken,
     LoginThrottled,
+    PasswordChangeNeeded,
     RefreshTokenReused,
 )
 from services.auth.sessions import handlers
@@ -13,7 +14,7 @@ from shared.errors import InvalidToken, Unauthenticated
 from shared.http.operations import Operation
 from shared.identity.tokens import public
 
-_LOGIN = (InvalidCredentials, LoginThrottled)
+_LOGIN = (InvalidCredentials, PasswordChangeNeeded, LoginThrottled)
 _MFA = (InvalidMfaToken, InvalidCode, LoginThrottled)
 _REFRESH = (InvalidRefreshToken, RefreshTokenReused)
 _SIGNED_OUT = (Unauthenticated, InvalidToken)

@@ -1,5 +1,6 @@
 """Sign-in with a password: the attempt is counted, the password checked, then one transaction finishes it."""
 
+import hmac
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from services.auth.accounts.accounts import account_named, known_account, locked
 from services.auth.accounts.first_admin import is_known_to_everybody
 from services.auth.credentials.devices import Devices, is_known, remember
 from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.credentials.throttle import Attempt
-from services.auth.errors import InvalidCredentials, InvalidMfaToken
+from services.auth.errors import InvalidCredentials, InvalidMfaToken, PasswordChangeNeeded
 from services.auth.factors.challenges import (
     close_challenge,
     open_challenge,
@@ -23,6 +25,7 @@ from services.auth.factors.factors import Factors
 from services.auth.models import Account
 from services.auth.settings import Settings
 from shared.data.database import Database
+from shared.errors import FieldFault, Invalid
 from shared.events import Trail
 from shared.hashing import sha256_hex
 from shared.process.proxies import Proxies
@@ -40,6 +43,8 @@ class Candidate:
     is_admin: bool
     device_id: str | None
     attempt: Attempt
+    must_change: bool
+    names: tuple[str | None, ...]
     new_hash: str | None = None
 
 
@@ -47,18 +52,28 @@ class PasswordCheck:
     """The password check shared by all ways to sign in."""
 
     def __init__(
-        self, settings: Settings, database: Database, passwords: Passwords, devices: Devices, proxies: Proxies
+        self,
+        settings: Settings,
+        database: Database,
+        passwords: Passwords,
+        policy: PasswordPolicy,
+        devices: Devices,
+        proxies: Proxies,
     ) -> None:
         self._settings = settings
+        self._policy = policy
         self._database = database
         self._passwords = passwords
         self._devices = devices
         self._proxies = proxies
 
-    async def candidate(self, name: str, password: str, request: Request, trail: Trail) -> Candidate:
+    async def candidate(
+        self, name: str, password: str, request: Request, trail: Trail, new_password: str | None = None
+    ) -> Candidate:
         """Return the account with this name and password, or raise InvalidCredentials.
 
         An unknown name, a wrong password and a disabled account get the same refusal after the same time.
+        If somebody else has set the password, `new_password` replaces it, or raise PasswordChangeNeeded.
         """
         shown, asker = self._devices.device_of(request), self._proxies.network_of(request)
         found = await self._database.run(_begin, name, shown, asker)
@@ -69,9 +84,21 @@ class PasswordCheck:
             raise InvalidCredentials
         if found.is_admin and is_known_to_everybody(password, request, self._settings):
             raise InvalidCredentials
-        if not self._passwords.is_outdated(password_hash):
+        if found.must_change:
+            password = self._chosen(found, password, new_password)
+            trail.add(chose_password=True)
+        elif not self._passwords.is_outdated(password_hash):
             return found
         return replace(found, new_hash=await self._passwords.hash(password))
+
+    def _chosen(self, found: Candidate, password: str, new_password: str | None) -> str:
+        if new_password is None:
+            raise PasswordChangeNeeded
+        self._policy.require(new_password, "new_password", *found.names)
+        if hmac.compare_digest(new_password.encode(), password.encode()):
+            fault = FieldFault(field="new_password", code="value_error", message="must differ from password")
+            raise Invalid(errors=[fault])
+        return new_password
 
 
 def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
@@ -83,7 +110,7 @@ def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
     if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
         raise InvalidCredentials
     if candidate.new_hash is not None:
-        account.password_hash = candidate.new_hash
+        account.choose_password(candidate.new_hash)
     candidate.attempt.succeeded(session)
     return account, remember(session, account.id, candidate.device_id)
 
@@ -207,4 +234,6 @@ def _begin(session: Session, name: str, device_id: str | None, asker: str) -> Ca
         is_admin=account.is_active_admin,
         device_id=device_id,
         attempt=attempt,
+        must_change=account.must_change_password,
+        names=(account.email, account.username),
     )
