@@ -12,7 +12,7 @@ from starlette.requests import Request
 from services.auth.duo.prompt import Prompt
 from services.auth.errors import DuoDenied, DuoDown, DuoInUse, NoDuo, StrangeSignIn
 from services.auth.factors.challenges import waiting_challenge
-from services.auth.factors.factors import Factors
+from services.auth.factors.factors import DUO, Factors
 from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 from services.auth.providers.openid import plain_word
@@ -97,9 +97,11 @@ class Duo:
             return await self._begin_open(challenge.account_id, error.reason, purpose, request, trail)
 
     def _may_go_on(self, session: Session, account_id: str) -> bool:
-        """Whether the settings let this account sign in without Duo while Duo is down."""
+        """Whether this account, whose only factor is Duo, may sign in without it while Duo is down."""
         account = session.get(Account, account_id)
-        return account is not None and account.role in self.settings.roles_without_duo
+        if account is None or account.role not in self.settings.roles_without_duo:
+            return False
+        return self.factors.kinds_of(session, account_id) == [DUO]
 
     async def _begin_open(
         self, account_id: str, reason: str, purpose: Purpose, request: Request, trail: Trail

@@ -14,6 +14,8 @@ from services.auth.app import create_app
 from services.auth.models import EVENTS, Challenge, Factor, LoginSession
 from services.auth.provider_models import PendingSignIn
 from services.auth.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
 from shared.testing import bearer, running
 from tests.auth.browser import codes_of, field, post
 from tests.auth.duo.conftest import configured
@@ -180,6 +182,13 @@ async def test_outage_fails_closed_and_offers_the_other_methods_M4(
     assert "user" not in (await login(auth, person["email"])).json()
 
 
+def add_totp(database_url: str, account_id: str) -> None:
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        session.add(Factor(account_id=account_id, secret="", confirmed=now()))
+    database.close()
+
+
 async def test_open_mode_signs_its_role_in_with_one_factor_while_duo_is_down_M4(
     make_auth_settings: Callable[..., Settings], duo: FakeDuo, database_url: str
 ) -> None:
@@ -209,7 +218,7 @@ async def test_open_mode_holds_for_its_roles_and_its_own_states_only_M4(
     make_auth_settings: Callable[..., Settings], duo: FakeDuo, database_url: str
 ) -> None:
     async with running(create_app, make_auth_settings(**configured(duo), duo_open_roles="admin")) as auth:
-        await enrolled(auth, duo)
+        person = await enrolled(auth, duo)
         state = duo.approve(await prompted(auth))["state"]
         duo.raw["health_check"] = 503, b"{}"
         begun = await auth.post("/auth/mfa/duo", json={"mfa_token": await asked(auth)})
@@ -218,10 +227,14 @@ async def test_open_mode_holds_for_its_roles_and_its_own_states_only_M4(
         url = urlsplit(await prompted(auth))
         set_account(database_url, "robin", role="user")
         demoted = await auth.get(f"{url.path}?{url.query}")
+        set_account(database_url, "robin", role="admin")
+        add_totp(database_url, person["id"])
+        other = await auth.post("/auth/mfa/duo", json={"mfa_token": await asked(auth)})
 
     assert (begun.status_code, begun.json()["code"]) == (503, "duo_unavailable")
     assert with_mark.status_code == 400
     assert demoted.status_code == 400
+    assert other.status_code == 503  # an authenticator app works without Duo
 
 
 @pytest.mark.parametrize("use", ["enrol", "step-up"])
