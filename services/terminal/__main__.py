@@ -11,4 +11,4 @@ else:
     from services.terminal.settings import Settings
     from shared.service import run
 
-    run(Settings, create_app, websockets="websockets-sansio")
+    run(Settings, create_app, websockets="direct")

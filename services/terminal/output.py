@@ -4,12 +4,37 @@ import re
 from collections import deque
 
 TAIL_BYTES_MAX = 256 * 1024
+COALESCE_SECONDS = 0.004
+ROUNDING_SECONDS = 1e-6
+AT_ONCE = 8  # pieces of a viewer that was idle; under load there is one per COALESCE_SECONDS
 SEARCHED_BYTES_MAX = 64 << 20
 SEQUENCE_BYTES_MAX = 4096  # real escape sequences are shorter
 
 _SCREENS = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
 _STRING_STARTS = re.compile(rb"\x1b[\]PX^_]")
 _STRING_ENDS = re.compile(rb"\x07|\x1b\\|\x18|\x1a")
+
+
+class Pace:
+    """When the next piece may be sent: echoes at once, and a stream of output in larger pieces."""
+
+    __slots__ = ("_booked",)
+
+    def __init__(self) -> None:
+        self._booked = 0.0
+
+    def delay(self, now: float) -> float:
+        """Return how many seconds to wait before the next piece."""
+        delay = self._booked - (AT_ONCE - 1) * COALESCE_SECONDS - now
+        return delay if delay > ROUNDING_SECONDS else 0.0
+
+    def expect_echo(self) -> None:
+        """Send the next piece at once, whatever was sent before: someone has typed."""
+        self._booked = 0.0
+
+    def note(self, now: float) -> None:
+        """Record that a piece was sent."""
+        self._booked = max(self._booked, now) + COALESCE_SECONDS
 
 
 class Tail:

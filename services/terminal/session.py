@@ -20,11 +20,11 @@ from services.terminal.holder.wire import (
     SIZE,
     FrameError,
 )
-from services.terminal.output import SEARCHED_BYTES_MAX, Tail, safe_start
-from services.terminal.protocol import Close, Hello, ProtocolError
-from services.terminal.viewers import Chunk, Exit, Link, Viewer
+from services.terminal.output import Tail
+from services.terminal.protocol import Close, Hello, ProtocolError, write_data
+from services.terminal.replays import first_line
+from services.terminal.viewers import WINDOW_BYTES, Chunk, Exit, Link, Viewer
 
-WINDOW_BYTES = 256 * 1024  # sent to a viewer but not acknowledged
 LAG_BYTES = 1024 * 1024  # a viewer that lags further behind skips to the end, unless it leads
 RESIZE_SECONDS = 0.05
 FETCH_SECONDS = 10.0
@@ -111,7 +111,18 @@ class Session:
         self.head = max(self.head, self._tail.end)
         self._note_output(bool(data))
         self._followed.set()
-        self._wake_all()
+        self._pass_on(offset, data)
+
+    def _pass_on(self, offset: int, data: bytes) -> None:
+        """Send new output to the viewers that have all before it, and wake the writers of the others."""
+        now = asyncio.get_running_loop().time()
+        for viewer in self.viewers:
+            ready = data and viewer.may_receive(offset, len(data), now)
+            if ready and viewer.send_directly(write_data(offset, data)):
+                viewer.sent += len(data)
+                viewer.pace.note(now)
+            else:
+                viewer.wake.set()
 
     def _receive_chunk(self, payload: bytes) -> None:
         request, base, offset = CHUNK_HEAD.unpack_from(payload)
@@ -196,7 +207,8 @@ class Session:
     async def _begin(self, viewer: Viewer, kind: str, start: int | None) -> None:
         is_alternate = False
         if start is None:
-            start, is_alternate = await self._safe_start()
+            found, is_alternate = await first_line(self.fetch, self.base)
+            start = self.head if found is None else found
         viewer.sent = viewer.acked = start
         viewer.replay_to = self.head
         if viewer is self.leader:
@@ -217,27 +229,6 @@ class Session:
         viewer.tell("replay", **fields, truncated=truncated, alternate=is_alternate)
         if is_alternate:
             self._nudge()
-
-    async def _safe_start(self) -> tuple[int, bool]:
-        """Find the first offset at which an empty terminal may start to read.
-
-        Also returns whether a full-screen program is active there, which then has to redraw.
-        """
-        chunk = await self.fetch(self.base)
-        base, data = chunk.base, b""
-        if base == 0:
-            return 0, False
-        chunk = await self.fetch(base)
-        while chunk.data and chunk.base <= chunk.offset:
-            data += chunk.data
-            found = safe_start(data, is_alternate=chunk.is_alternate)
-            if found is not None:
-                return base + found, False
-            most = SEARCHED_BYTES_MAX if chunk.is_alternate else 2 * PIECE_BYTES
-            if len(data) >= most:
-                break  # a single endless line has no good position, and a holder may send anything
-            chunk = await self.fetch(base + len(data))
-        return self.head, chunk.is_alternate
 
     def leave(self, viewer: Viewer, hold_seconds: float) -> None:
         """Remove a viewer. If the last writer's connection was lost, output is held for a while."""
@@ -289,6 +280,7 @@ class Session:
             return
         if viewer is not self.leader:
             self._lead(viewer)
+        viewer.pace.expect_echo()
         self._send(b"I", data)
 
     def signal(self, viewer: Viewer, number: int) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.terminal.output import Pace
 from services.terminal.protocol import Close, write_control
 
 
@@ -15,6 +17,11 @@ class Link(Protocol):
 
 
 CONTROLS_MAX = 1_000  # waiting messages of a client that does not read
+WINDOW_BYTES = 256 * 1024  # sent to a viewer but not acknowledged
+
+
+def _cannot_send(_data: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,20 @@ class Viewer:
     closing: tuple[Close, str] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_guest: bool = False  # invited by a share
+    is_waiting: bool = False  # its writer has sent everything and waits for `wake`
+    pace: Pace = field(default_factory=Pace)
+    send_directly: Callable[[bytes], bool] = _cannot_send
+
+    def may_receive(self, offset: int, length: int, now: float) -> bool:
+        """Whether output may be sent right now, past the writer: nothing has to be sent before it."""
+        return (
+            self.is_waiting
+            and not self.wake.is_set()
+            and self.sent == offset
+            and self.replay_to is None
+            and self.sent + length - self.acked <= WINDOW_BYTES
+            and not self.pace.delay(now)
+        )
 
     def tell(self, kind: str, /, **fields: Any) -> None:
         if len(self.controls) >= CONTROLS_MAX:

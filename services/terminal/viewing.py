@@ -1,6 +1,7 @@
 """Connects a WebSocket to a session: messages to the session, output to the client."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -11,10 +12,10 @@ from services.terminal.output import TAIL_BYTES_MAX
 from services.terminal.protocol import Close, Hello, ProtocolError
 from services.terminal.session import Session
 from services.terminal.viewers import Viewer
+from shared.process.direct_websockets import direct
 from shared.process.tasks import end
 
 HELLO_SECONDS = 5.0
-COALESCE_SECONDS = 0.004
 LEFT = 1000  # the close code of a client that will not reconnect
 
 assert TAIL_BYTES_MAX >= PIECE_BYTES
@@ -84,16 +85,28 @@ async def _receive(websocket: WebSocket) -> str | bytes:
 
 
 async def _read(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
+    """Pass on every message where it is parsed: a task in between would delay each key."""
+    take = partial(_take, session, viewer)
+    if (connection := direct(websocket.scope)) is not None:
+        connection.receive_directly(take)
+        viewer.send_directly = connection.send_directly
     while True:
-        message = await _receive(websocket)
-        if viewer.closing is not None:  # a revoked guest may keep sending
-            await asyncio.Event().wait()  # until the other task has closed the socket
+        take(await _receive(websocket))
+
+
+def _take(session: Session, viewer: Viewer, message: str | bytes) -> None:
+    if viewer.closing is not None:  # a revoked guest may keep sending
+        return
+    if not isinstance(message, str) and len(message) > protocol.INPUT_BYTES_MAX:
+        viewer.close(Close.TOO_LARGE, "an input frame may be at most 64 KiB")
+        return
+    try:
         if isinstance(message, str):
             _obey(protocol.read_control(message), session, viewer)
-        elif len(message) > protocol.INPUT_BYTES_MAX:
-            raise ProtocolError("an input frame may be at most 64 KiB", Close.TOO_LARGE)
         elif message:
             session.input(viewer, message)
+    except ProtocolError as error:
+        viewer.close(error.code, error.reason)
 
 
 def _obey(control: protocol.Control, session: Session, viewer: Viewer) -> None:
@@ -113,9 +126,8 @@ def _obey(control: protocol.Control, session: Session, viewer: Viewer) -> None:
 
 
 async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
-    """Send the first output at once, and coalesce what follows closely into larger pieces."""
+    """Send what the session does not send directly, in pieces as large as the pace makes them."""
     clock = asyncio.get_running_loop().time
-    sent_at = 0.0
     try:
         while True:
             viewer.wake.clear()
@@ -124,16 +136,13 @@ async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None
             if viewer.closing is not None:
                 await websocket.close(*viewer.closing)
                 return
-            if (
-                session.head - viewer.sent < PIECE_BYTES
-                and (wait := sent_at + COALESCE_SECONDS - clock()) > 0
-            ):
+            if session.head - viewer.sent < PIECE_BYTES and (wait := viewer.pace.delay(clock())):
                 await asyncio.sleep(wait)
             piece = await session.next_piece(viewer)
             if piece:
                 offset, viewer.sent = viewer.sent, viewer.sent + len(piece)
                 await websocket.send_bytes(protocol.write_data(offset, piece))
-                sent_at = clock()
+                viewer.pace.note(clock())
             if viewer.replay_to is not None and viewer.sent >= viewer.replay_to:
                 viewer.tell("replay_end", offset=viewer.sent)
                 viewer.replay_to = None
@@ -141,7 +150,9 @@ async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None
                 await _say_exit(websocket, session)
                 return
             elif not piece:
+                viewer.is_waiting = True
                 await viewer.wake.wait()
+                viewer.is_waiting = False
     except WebSocketDisconnect as error:
         raise Gone(error.code) from error
 

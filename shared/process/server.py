@@ -27,7 +27,11 @@ WEBSOCKET_MESSAGE_BYTES_MAX = 256 * 1024
 LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the file descriptor of a socket opened by the parent
 SERVER_STATE = "gatehouse.server_state"  # scope key; lets long responses notice the shutdown
 
-WebSockets = Literal["none", "websockets-sansio"]
+WebSockets = Literal["none", "direct"]
+WEBSOCKET_PROTOCOLS: dict[WebSockets, str] = {  # imported when needed: not every service has the library
+    "none": "none",
+    "direct": "shared.process.direct_websockets:DirectWebSocket",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -156,7 +160,7 @@ def serve(
         host=settings.host,
         port=settings.port,
         http=protocol,
-        ws=websockets,
+        ws=WEBSOCKET_PROTOCOLS[websockets],
         ws_max_size=WEBSOCKET_MESSAGE_BYTES_MAX,
         ws_per_message_deflate=False,  # costs memory per connection
         lifespan="on",

@@ -7,7 +7,7 @@ import pytest
 from services.terminal import protocol
 from services.terminal.holder.ring import Ring
 from services.terminal.holder.wire import FRAME_BYTES_MAX, FrameError, Frames, frame
-from services.terminal.output import TAIL_BYTES_MAX, Tail, safe_start
+from services.terminal.output import AT_ONCE, COALESCE_SECONDS, TAIL_BYTES_MAX, Pace, Tail, safe_start
 from services.terminal.protocol import Close, Hello, ProtocolError, Resume
 from services.terminal.viewers import CONTROLS_MAX, Viewer
 
@@ -108,3 +108,16 @@ def test_hello_with_a_malformed_resume_position_is_refused(resume: str) -> None:
 def test_ping_with_an_invalid_time_is_refused(time: str) -> None:
     with pytest.raises(ProtocolError):
         protocol.read_control(f'{{"type":"ping","time":{time}}}')
+
+
+def test_first_pieces_are_sent_at_once_and_a_stream_in_larger_ones() -> None:
+    pace = Pace()
+    delays = []
+    for _ in range(AT_ONCE + 2):
+        delays.append(pace.delay(100.0))
+        pace.note(100.0)
+    assert delays[:AT_ONCE] == [0.0] * AT_ONCE
+    assert delays[AT_ONCE:] == pytest.approx([COALESCE_SECONDS, 2 * COALESCE_SECONDS])
+    assert pace.delay(100.0 + 3 * COALESCE_SECONDS) == pytest.approx(0.0)
+    pace.expect_echo()
+    assert pace.delay(100.0) == 0.0

@@ -44,11 +44,13 @@ class Holder:
         self._config = config
         self._ring = Ring(int(config["ring_bytes"]))
         self._select = selectors.DefaultSelector()
+        self._waits_for: dict[int, int] = {}  # events by descriptor, 0 if none
         self._wake, wake = os.pipe()
         for descriptor in (self._wake, wake):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._select.register(self._wake, selectors.EVENT_READ)
         self._shell = Shell(config)
         self._link: socket.socket | None = None
         self._frames, self._outgoing = Frames(), bytearray()
@@ -70,6 +72,7 @@ class Holder:
                 if key.fd == self._wake:
                     with suppress(BlockingIOError):
                         os.read(self._wake, 512)
+                    self._shell.reap()
                 elif key.fd == self._shell.master:
                     self._serve_shell(events)
                 elif self._link is not None and key.fd == self._link.fileno():
@@ -81,23 +84,28 @@ class Holder:
         return self._kill_at != float("inf") or self._ring.head < self._limit + READ_AHEAD_BYTES
 
     def _register(self) -> None:
-        wanted = {self._wake: selectors.EVENT_READ}
+        """Wait for what can be served now; most rounds change nothing."""
+        master = 0
         if not self._is_read_out:
-            events = (selectors.EVENT_READ if self._may_read else 0) | (
+            master = (selectors.EVENT_READ if self._may_read else 0) | (
                 selectors.EVENT_WRITE if self._shell.pending else 0
             )
-            if events:
-                wanted[self._shell.master] = events
+        self._wait_for(self._shell.master, master)
         if self._link is not None:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
-            wanted[self._link.fileno()] = events
-        for key in list(self._select.get_map().values()):
-            if wanted.get(key.fd) == key.events:
-                del wanted[key.fd]
-            else:
-                self._select.unregister(key.fd)
-        for descriptor, events in wanted.items():
+            self._wait_for(self._link.fileno(), events)
+
+    def _wait_for(self, descriptor: int, events: int) -> None:
+        before = self._waits_for.get(descriptor, 0)
+        if events == before:
+            return
+        if not before:
             self._select.register(descriptor, events)
+        elif events:
+            self._select.modify(descriptor, events)
+        else:
+            self._select.unregister(descriptor)
+        self._waits_for[descriptor] = events
 
     def _pause(self) -> float:
         now = time.monotonic()
@@ -111,7 +119,6 @@ class Holder:
         return max(0.0, min(moments) - now)
 
     def _tick(self, now: float) -> None:
-        self._shell.reap()
         if self._link is None and now >= self._retry_at:
             self._connect(now)
         if self._hold_until and now >= self._hold_until:
@@ -197,8 +204,7 @@ class Holder:
 
     def _unlink(self) -> None:
         assert self._link is not None
-        with suppress(KeyError):
-            self._select.unregister(self._link)
+        self._wait_for(self._link.fileno(), 0)
         self._link.close()
         self._link, self._state_at = None, float("inf")
         now = self._unlinked_since = self._retry_at = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Any, Iterator  # noqa: UP035 - Python 3.9
 from .wire import PIECE_BYTES
 
 PENDING_INPUT_MAX = 1024 * 1024
+SHORT_BYTES = 1024
 
 
 class Shell:
@@ -58,6 +59,8 @@ class Shell:
                 return b"".join(parts) or None
             parts.append(part)
             size += len(part)
+            if len(part) < SHORT_BYTES:  # most likely there is no more, as after a key
+                break
         return b"".join(parts)
 
     def write(self, data: bytes) -> bool:
