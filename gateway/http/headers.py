@@ -6,24 +6,11 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from gateway.errors import Refusal
+from shared.http.hop_by_hop import HOP_BY_HOP
 from shared.process.observe import TRACEPARENT
 
 Header = tuple[bytes, bytes]
 
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"http2-settings",
-    )
-)
 # Headers that a service might trust; only the gateway and trusted proxies may send them.
 FORGED = frozenset((b"x-role", b"x-roles", b"x-email", b"x-real-ip", b"forwarded"))
 FORGED_PREFIXES = (b"x-user-", b"x-internal-", b"x-forwarded-", b"x-gatehouse-")

@@ -18,7 +18,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from uvicorn.protocols.utils import ClientDisconnected
 
 from shared.caller import Caller
 from shared.errors import (
@@ -45,6 +46,9 @@ SOCKETS_MAX = 1000
 SOCKETS_PER_ACCOUNT = 64
 CLOSE_BASE = 4000
 SIGN_IN = 4401
+CLIENT_LEFT = (
+    499  # in the log only, as with nginx: the client has left before the socket was accepted or closed
+)
 BEARER_PREFIX = "bearer."  # the subprotocol is the only header that browser scripts can set
 REFUSALS = frozenset((401, 403, 404))
 _MAYBE_CALLER = Caller | None  # of a socket with public access
@@ -153,6 +157,8 @@ class SocketEndpoint:
         except Problem as problem:
             status = problem.status
             await _refuse(websocket, problem)
+        except (WebSocketDisconnect, ClientDisconnected):
+            status = CLIENT_LEFT
         except Exception as error:  # logged in full, hidden from the client
             status = 500
             log.error("unhandled_error", path=scope["path"], exc_info=error)  # noqa: TRY400 - as for requests

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.http.headers import FORGED, FORGED_PREFIXES, HOP_BY_HOP, READ_AND_PASSED, REWRITTEN
+from gateway.http.headers import FORGED, FORGED_PREFIXES, READ_AND_PASSED, REWRITTEN
+from shared.http.hop_by_hop import HOP_BY_HOP
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, Wire

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 from starlette.routing import Router
 from starlette.types import Message
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
 
 from shared.caller import Caller
 from shared.data.database import Database
@@ -35,7 +37,14 @@ async def hold(websocket: WebSocket) -> None:
     await websocket.receive()
 
 
-SOCKETS = [Socket(f"/{name}/ws", hold, "v1", access=public) for name in ("cats", "dogs")]
+async def answer(websocket: WebSocket) -> None:
+    await websocket.accept(subprotocol="v1")
+    await websocket.receive()
+    await websocket.send_text("too late")
+
+
+HANDLERS = {"cats": hold, "dogs": hold, "late": answer}
+SOCKETS = [Socket(f"/{name}/ws", handler, "v1", access=public) for name, handler in HANDLERS.items()]
 
 
 @pytest.fixture
@@ -73,6 +82,20 @@ async def opened(app: Router, path: str) -> AsyncIterator[int | None]:
         yield None if first["type"] == "websocket.accept" else first["status"]
         received.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await task
+
+
+@pytest.mark.parametrize("error", [WebSocketDisconnect(1006), ClientDisconnected()])
+async def test_client_that_leaves_while_it_is_sent_something_is_not_logged_as_an_error(
+    app: Router, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def send(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(WebSocket, "send_text", send)
+    with structlog.testing.capture_logs() as lines:
+        assert await refusal(app, "/late/ws") is None
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
+    assert [line["status"] for line in lines if line.get("path") == "/late/ws"] == [499]
 
 
 def gauge() -> float:

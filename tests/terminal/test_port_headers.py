@@ -12,8 +12,8 @@ def sent(*headers: tuple[bytes, bytes]) -> dict[bytes, bytes]:
     return dict(for_program([*headers], cookie=COOKIE, own=OWN, local="localhost:3000", is_https=True))
 
 
-def received(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    return for_browser([*headers], cookie=COOKIE, local="localhost:3000")
+def received(*headers: tuple[bytes, bytes], status: int = 200) -> list[tuple[bytes, bytes]]:
+    return for_browser([*headers], status, cookie=COOKIE, local="localhost:3000")
 
 
 def test_program_receives_its_own_cookies_but_not_the_one_that_lets_a_browser_in() -> None:
@@ -48,6 +48,11 @@ def test_headers_that_connection_names_are_dropped_in_both_directions() -> None:
     named = ((b"connection", b"close, X-Mine"), (b"x-mine", b"1"), (b"x-other", b"2"))
     assert b"x-mine" not in sent(*named)
     assert received(*named) == [(b"x-other", b"2")]
+
+
+@pytest.mark.parametrize(("status", "is_passed"), [(200, True), (304, False), (204, False), (404, True)])
+def test_length_is_passed_only_with_responses_that_have_a_body(status: int, is_passed: bool) -> None:
+    assert (received((b"content-length", b"5"), status=status) != []) == is_passed
 
 
 def test_response_sets_cookies_only_for_its_own_host_name() -> None:

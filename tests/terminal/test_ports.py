@@ -1,14 +1,14 @@
 """Ports of a box: who may open them, what is forwarded, and when connections end."""
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import websockets
 from sqlalchemy import update
@@ -20,52 +20,14 @@ from websockets.typing import Subprotocol
 from services.terminal.models import PORTS
 from shared.clock import now
 from shared.data.database import Database
-from tests.support import free_port
+from tests.support import eventually, free_port
+from tests.terminal.port_visits import COOKIE, Browser, Program
 from tests.terminal.support import Owner, Service
 
 DATABASES = ("sqlite", "postgresql")
-COOKIE = "gatehouse-port"
 BIG = 3 << 20
 ECHO = [Subprotocol("echo.v1")]
 DOCUMENT = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-
-
-class Program(BaseHTTPRequestHandler):
-    """A program in a box that answers with what it received."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        if self.path.startswith("/broken"):
-            self.wfile.write(b"this is no HTTP\r\n\r\n")
-            self.close_connection = True
-            return
-        body = self._body()
-        shown = {"method": self.command, "path": self.path, "headers": dict(self.headers), "size": len(body)}
-        answer = json.dumps(shown).encode()
-        self.send_response(201)
-        self.send_header("Set-Cookie", "mine=1; Domain=ports.localhost; Path=/")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for piece in (answer[:10], answer[10:]):
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
-
-    do_POST = do_GET  # noqa: N815 - as the library calls it
-
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -93,48 +55,6 @@ async def messages() -> AsyncIterator[int]:
     server: Server
     async with websockets.serve(serve, "127.0.0.1", 0, subprotocols=ECHO) as server:
         yield next(iter(server.sockets)).getsockname()[1]
-
-
-class Browser:
-    """A browser at the host name of a port, with its cookies."""
-
-    def __init__(self, service: Service, url: str) -> None:
-        self.service, self.host = service, urlsplit(url).netloc
-        self.client = httpx.AsyncClient(base_url=service.url, headers={"Host": self.host}, timeout=30)
-        self.cookie = ""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.client.aclose()
-
-    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = {
-            **({"Cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}),
-            **more.pop("headers", {}),
-        }
-        return await self.client.request(method, path, headers=headers, **more)
-
-    async def enter(self, url: str) -> httpx.Response:
-        parts = urlsplit(url)
-        assert parts.netloc == self.host
-        response = await self.client.get(f"{parts.path}?{parts.query}")
-        if response.status_code == 303:
-            given = response.headers["set-cookie"]
-            assert given.endswith("; Path=/; HttpOnly; SameSite=Lax")
-            self.cookie = given.partition(";")[0].removeprefix(f"{COOKIE}=")
-        return response
-
-    def connect(self, path: str = "/", **options: Any) -> websockets.connect:
-        headers = {"Cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}
-        usual: dict[str, Any] = {
-            "additional_headers": headers,
-            "origin": f"http://{self.host}",
-            "proxy": None,
-        }
-        address: dict[str, Any] = {"host": "127.0.0.1", "port": self.service.port}
-        return websockets.connect(f"ws://{self.host}{path}", **{**usual, **options}, **address)
 
 
 async def leased(owner: Owner, port: int | None, **more: Any) -> dict[str, Any]:
@@ -194,6 +114,33 @@ async def test_request_reaches_the_program_and_its_response_the_browser(
     assert seen["headers"]["origin"] == f"http://localhost:{program}"
     assert response.headers["set-cookie"] == "mine=1; Path=/"
     assert streamed.json()["size"] == 3000
+
+
+async def test_unmodified_response_of_a_program_reaches_the_browser(
+    started: Owner, service: Service, program: int
+) -> None:
+    _, browser = await entered(started, service, program)
+    async with browser:
+        response = await browser.ask("GET", "/unmodified")
+    assert response.status_code == 304
+    assert "content-length" not in response.headers
+
+
+async def test_client_that_leaves_early_is_not_logged_as_an_error(
+    started: Owner, service: Service, program: int
+) -> None:
+    _, browser = await entered(started, service, program)
+    path = f"/endless-{browser.host}"
+    async with browser, browser.client.stream("GET", path, headers=browser.headers) as response:
+        assert await anext(response.aiter_raw()) == b"data: 1\n\n"
+
+    assert await asyncio.to_thread(eventually, lambda: bool(lines_about(service, path)), seconds=30)
+    assert [line["event"] for line in lines_about(service, path)] == ["request"]
+
+
+def lines_about(service: Service, path: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in service.log.read_text().splitlines() if path in line]
+    return [line for line in lines if line.get("path") == path]
 
 
 async def test_private_port_is_closed_without_a_visit_of_its_owner(

@@ -2,8 +2,9 @@
 
 import asyncio
 import itertools
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,8 @@ from services.terminal.settings import Settings
 from shared.errors import Problem
 from shared.process.tasks import end
 
-CONNECT_SECONDS, RETRY_SECONDS = 20.0, 0.05
+CONNECT_SECONDS, RETRY_SECONDS, RETRY_SECONDS_MAX = 20.0, 0.05, 2.0
+STEADY_SECONDS = 10.0  # after a connection that lasted this long, the first retry is quick again
 CALL_SECONDS = 60.0
 ERRORS: dict[str, type[Problem]] = {one.code: one for one in (EngineUnavailable, ShellNotStarted)}
 
@@ -42,6 +44,7 @@ class BrokerBackend:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
         self._keeping: asyncio.Task[None] | None = None
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def adopt(self, places: Sequence[Place]) -> None:
         """Start the broker and find what is running. Without it, boxes may be running all the same."""
@@ -54,23 +57,31 @@ class BrokerBackend:
 
     async def _keep_connected(self) -> None:
         """Start the broker if it is ours, connect to it, and do so again whenever it ends."""
+        clock, pause = asyncio.get_running_loop().time, RETRY_SECONDS
         while True:
+            began = clock()
             try:
                 await self._ensure_process()
                 connection = connected(self._settings.root, SOCKET_NAME)
-                reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
-            except OSError:
+            except OSError:  # it is starting
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._writer = writer
-            adopting = asyncio.create_task(self._adopt_all())
-            try:
-                await self._receive(reader)
-            except (OSError, ValueError) as error:
-                log.warning("broker_lost", error=repr(error)[:200])
-            finally:
-                await end([adopting])
-                self._disconnected()
+            await self._serve_connection(connection)
+            is_steady = clock() - began > STEADY_SECONDS
+            pause = RETRY_SECONDS if is_steady else min(pause * 2, RETRY_SECONDS_MAX)
+            await self.sleep(pause)  # a broker that refuses us closes every connection at once
+
+    async def _serve_connection(self, connection: socket.socket) -> None:
+        """Use a connection to the broker until it ends."""
+        reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
+        adopting = asyncio.create_task(self._adopt_all())
+        try:
+            await self._receive(reader)
+        except (OSError, ValueError) as error:
+            log.warning("broker_lost", error=repr(error)[:200])
+        finally:
+            await end([adopting])
+            self._disconnected()
 
     async def _ensure_process(self) -> None:
         if self._settings.box_broker != "child":

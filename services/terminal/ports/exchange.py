@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 
 import h11
@@ -26,6 +27,7 @@ class Exchange:
         self._connection, self._receive, self._send = connection, receive, send
         self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._loop = asyncio.get_running_loop()
+        self.is_abandoned = False  # the client has left before the end of the response
 
     async def ask(self, method: str, target: bytes, headers: Sequence[Header]) -> tuple[int, Shown]:
         """Send the request's head, then its body beside everything else; return the response's head."""
@@ -47,7 +49,9 @@ class Exchange:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._connection.shutdown(socket.SHUT_RDWR)
+                self.is_abandoned = True
+                with suppress(OSError):  # the program has closed it already
+                    self._connection.shutdown(socket.SHUT_RDWR)
                 return
             if self._state.our_state is h11.SEND_BODY:
                 if message.get("body"):

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 
 from services.terminal.access import Door
 from services.terminal.backends.base import Place
-from services.terminal.errors import BoxStopped
+from services.terminal.errors import BadPortResponse, BoxStopped
 from services.terminal.models import Visibility
 from services.terminal.places import Places
 from services.terminal.ports import leases, messages
@@ -125,8 +125,14 @@ class PortGate:
                     status, outward = await exchange.ask(
                         request.method, _target(request.scope), [*inward, *framing]
                     )
-                    await exchange.answer(status, for_browser(outward, cookie=self._cookie, local=local))
-                except (h11.ProtocolError, OSError, TimeoutError) as error:
+                    await exchange.answer(
+                        status, for_browser(outward, status, cookie=self._cookie, local=local)
+                    )
+                except (h11.ProtocolError, OSError, TimeoutError, BadPortResponse) as error:
+                    if exchange.is_abandoned:  # there is nothing to answer, and nothing went wrong
+                        return
+                    if isinstance(error, BadPortResponse):
+                        raise
                     raise ConnectionResetError("the response of a port ended early") from error
                 finally:
                     await exchange.close()
@@ -200,6 +206,8 @@ class PortGate:
         if visitor is not None:
             self._visitors[connection] = visitor
         try:
+            if visitor is not None and self._revocations.cover(visitor):  # while the connection was made
+                raise Unauthenticated
             yield
         finally:
             self._visitors.pop(connection, None)

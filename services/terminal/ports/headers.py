@@ -6,21 +6,10 @@ response must not set cookies for other host names or for the proxy itself.
 
 from collections.abc import Iterable, Sequence
 
+from shared.http.hop_by_hop import HOP_BY_HOP
+
 Header = tuple[bytes, bytes]
 
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
 # Written by the gateway, or here.
 NOT_FOR_PROGRAMS = frozenset((b"host", b"origin", b"cookie", b"expect", b"traceparent", b"x-request-id"))
 # These would apply to more than the port's own host, or are written by the server.
@@ -38,6 +27,7 @@ NOT_FOR_BROWSERS = frozenset(
 )
 OF_SOCKETS = b"sec-websocket-"
 COOKIES_MAX = 4
+WITHOUT_CONTENT = frozenset((204, 304))  # a length announces a body, which the server would wait for
 
 
 def cookies_of(headers: Iterable[Header], name: str) -> list[str]:
@@ -86,7 +76,7 @@ def for_program(
     return passed
 
 
-def for_browser(headers: Sequence[Header], *, cookie: str, local: str) -> list[Header]:
+def for_browser(headers: Sequence[Header], status: int, *, cookie: str, local: str) -> list[Header]:
     """Return the headers of a program's response for the browser."""
     named = _named_by_connection(headers)
     passed = [
@@ -96,6 +86,7 @@ def for_browser(headers: Sequence[Header], *, cookie: str, local: str) -> list[H
         and name not in NOT_FOR_BROWSERS
         and name not in named
         and not name.startswith(b"x-accel-")  # orders to nginx
+        and not (name == b"content-length" and status in WITHOUT_CONTENT)
     ]
     for name, value in headers:
         if name == b"location":

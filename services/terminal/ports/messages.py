@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import websockets
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -101,4 +102,5 @@ async def _to_client(websocket: WebSocket, inside: ClientConnection) -> None:
     except WebSocketDisconnect:
         return
     code = inside.close_code or RESTARTING
-    await websocket.close(code if code in SENDABLE else RESTARTING, inside.close_reason or "")
+    with suppress(WebSocketDisconnect):
+        await websocket.close(code if code in SENDABLE else RESTARTING, inside.close_reason or "")
