@@ -1,4 +1,4 @@
-// A browser at /terminal/: types Japanese, resizes, loses the network during output, reloads.
+// A browser at /terminal/: types Japanese, resizes, loses the network during output, reloads, leases a port.
 // Usage: node terminal_browser.cjs CHROMIUM GATEWAY_PORT NAME PASSWORD OFFLINE_SECONDS. It prints one JSON object.
 
 const net = require("node:net");
@@ -73,9 +73,17 @@ async function main() {
   await isOpen();
   await shows("finished");
   const reloaded = await text();
+  const rows = () => page.locator("#ports-list li");
+  await page.click("#show-ports");
+  await page.fill("#port", "8123");
+  await page.click("#lease button");
+  await rows().first().waitFor();
+  const leased = await rows().allInnerTexts();
+  await rows().getByRole("button", { name: "Close port 8123" }).click();
+  await page.waitForSelector("#ports-none:not([hidden])");
   await browser.close();
   line.server.close();
-  console.log(JSON.stringify({ before, after, whole, shown, reloaded, faults }));
+  console.log(JSON.stringify({ before, after, whole, shown, reloaded, leased, faults }));
 }
 
 main().catch((error) => {

@@ -45,3 +45,6 @@ async def test_screen_survives_a_network_outage_and_a_reload(suite: Suite, tmp_p
     assert len(numbers) > 5
     assert numbers == list(range(numbers[0], 61))
     assert seen["reloaded"] == seen["shown"]
+    (leased,) = seen["leased"]
+    assert leased.startswith("8123 no program listens")
+    assert "Only you can open it" in leased

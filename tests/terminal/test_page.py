@@ -23,7 +23,7 @@ def test_page_and_all_its_assets_are_public(service: Service) -> None:
     script = httpx.get(f"{service.url}/terminal/assets/page.js").text
     names |= set(re.findall(r'from "\./([\w.-]+)"', script))
 
-    assert names >= {"page.js", "term.js", "xterm.mjs", "xterm.css"}
+    assert names >= {"page.js", "ports.js", "term.js", "xterm.mjs", "xterm.css"}
     for name in names:
         asset = httpx.get(f"{service.url}/terminal/assets/{name}")
         kind = asset.headers["content-type"].partition(";")[0]

@@ -1,6 +1,7 @@
 // The page at /terminal/: one shell for the signed-in user.
 
 import { connect } from "./term.js";
+import { showPorts } from "./ports.js";
 import { ask, claims, mayType, signIn, signOut } from "./session.js";
 import { FitAddon } from "./addon-fit.mjs";
 import { Terminal } from "./xterm.mjs";
@@ -40,7 +41,7 @@ function show(state, text) {
   document.body.dataset.state = state;
   $("state-text").textContent = text;
   $("restart").hidden = state !== "ended" && state !== "failed";
-  $("sign-out").hidden = !claims();
+  $("sign-out").hidden = $("show-ports").hidden = !claims();
 }
 
 const TEXTS = {
@@ -117,6 +118,7 @@ $("sign-out").addEventListener("click", async () => {
   await signOut();
   location.reload();
 });
+$("show-ports").addEventListener("click", () => showPorts(mayType()));
 $("restart").addEventListener("click", () => {
   term.reset();
   start();
