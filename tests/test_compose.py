@@ -80,6 +80,30 @@ def test_each_program_trusts_only_the_proxies_in_front_of_it() -> None:
         assert CONTAINERS[name]["environment"]["TRUSTED_PROXIES"] == subnet["services"]
 
 
+def test_only_the_broker_of_boxes_has_the_socket_of_the_engine() -> None:
+    boxes: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "deploy/compose.boxes.yml").read_text())[
+        "services"
+    ]
+    terminal, broker = boxes["terminal"], boxes["terminal-broker"]
+    sockets = [
+        name
+        for name, container in [*CONTAINERS.items(), *boxes.items()]
+        if any("docker.sock" in volume for volume in container.get("volumes", []))
+    ]
+
+    assert sockets == ["terminal-broker"]
+    assert boxes.keys() == {"terminal", "terminal-broker"}
+    assert broker["image"] == CONTAINERS["terminal"]["image"]
+    assert (broker["cap_drop"], broker["read_only"]) == (["ALL"], True)
+    assert (broker["security_opt"], broker["network_mode"]) == (["no-new-privileges:true"], "none")
+    assert not any("SECRET" in name or "DATABASE" in name for name in broker["environment"])
+    shared = terminal["environment"]
+    assert shared == {name: broker["environment"][name] for name in shared}
+    (volume,) = terminal["volumes"]
+    assert volume == f"{shared['DATA_DIR']}:{shared['DATA_DIR']}"  # the engine knows the host's paths only
+    assert volume in broker["volumes"]
+
+
 def test_health_checks_have_timeouts_long_enough_for_a_busy_machine() -> None:
     (line,) = re.findall(r"^HEALTHCHECK (.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     timeouts = [int(seconds) for seconds in re.findall(r"--timeout=(\d+)s", line)]

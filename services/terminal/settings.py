@@ -19,6 +19,7 @@ from shared.process.settings import Seconds, ServiceSettings
 MIB = 1 << 20
 SECRET_CHARACTERS_MIN = 16
 LOCAL_PORTS_DOMAIN = "ports.localhost"  # browsers resolve all names below localhost to this machine
+HOLDER = Path(__file__).resolve().with_name("holder")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -96,7 +97,8 @@ class Settings(ServiceSettings):
 
     @property
     def holder(self) -> Path:
-        return Path(__file__).resolve().with_name("holder")
+        """The holder's package at a path that the engine knows: a broker in a container puts a copy there."""
+        return HOLDER if self.box_broker == "child" else self.root / HOLDER.name
 
     @property
     def root(self) -> Path:

@@ -11,12 +11,12 @@ import pytest
 from services.terminal.backends.base import BoxEvent, EventKind, Place, Start
 from services.terminal.backends.docker import DockerBackend
 from services.terminal.broker.client import BrokerBackend
-from services.terminal.broker.server import Broker
+from services.terminal.broker.server import Broker, copy_holder
 from services.terminal.broker.wire import SOCKET_NAME, Message, read, write
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.links import bound, connected
 from services.terminal.places import Places
-from services.terminal.settings import Settings
+from services.terminal.settings import HOLDER, Settings
 
 SECONDS = 60
 START = Start("0192f0c1-2345-7abc-8def-0123456789ab", "5f0c", 24, 80)
@@ -47,6 +47,9 @@ class Engine(DockerBackend):
 
     async def stop(self, place: Place) -> None:
         self.calls.append(("stop", place))
+
+    async def describe(self) -> dict[str, str]:
+        raise OSError("no space left on the device")
 
 
 @pytest.fixture
@@ -136,11 +139,45 @@ async def test_owner_with_an_unsafe_id_gets_a_home_below_the_homes(settings: Set
     assert place.home.parent == settings.homes
 
 
+def test_broker_in_a_container_copies_the_holder_to_where_the_engine_finds_it(settings: Settings) -> None:
+    assert settings.holder.is_relative_to(settings.data_dir)
+    settings.holder.mkdir(parents=True)
+    (settings.holder / "main.py").write_text("of an earlier version")
+    copy_holder(settings.holder)
+    assert {one.name for one in settings.holder.iterdir()} == {one.name for one in HOLDER.glob("*.py")}
+    for file in HOLDER.glob("*.py"):
+        copied = settings.holder / file.name
+        assert (copied.read_bytes(), copied.stat().st_mode & 0o777) == (file.read_bytes(), 0o644)
+
+
 async def test_processes_of_other_users_are_refused(settings: Settings) -> None:
     engine = Engine(settings)
     async with served(settings, engine, os.getuid() + 1):
         assert await asked(settings, {"id": 1, "method": "describe"}) is None
     assert engine.calls == []
+
+
+async def test_call_that_fails_for_any_other_reason_is_answered_all_the_same(settings: Settings) -> None:
+    async with served(settings, Engine(settings)):
+        answer = await asked(settings, {"id": 1, "method": "describe"})
+    assert answer == {"id": 1, "error": "engine_unavailable"}
+
+
+async def test_client_that_is_refused_waits_longer_before_each_new_connection(settings: Settings) -> None:
+    pauses, are_enough = list[float](), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            are_enough.set()
+            await asyncio.Event().wait()
+
+    async with served(settings, Engine(settings), os.getuid() + 1), client_of_later(settings) as client:
+        client.sleep = sleep
+        adopting = asyncio.create_task(client.adopt([]))
+        await are_enough.wait()
+        adopting.cancel()
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
 
 
 async def test_broker_that_ends_fails_calls_and_a_new_one_is_told_what_should_run(settings: Settings) -> None:

@@ -7,12 +7,14 @@ its account; every path, label and option of a container is derived here.
 import asyncio
 import os
 import re
+import shutil
 import socket
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,9 +22,10 @@ import structlog
 from services.terminal.backends.base import BoxEvent, Place, Start
 from services.terminal.backends.docker import DockerBackend
 from services.terminal.broker.wire import LINE_BYTES_MAX, SOCKET_NAME, Message, read, write
+from services.terminal.errors import EngineUnavailable
 from services.terminal.links import bound
 from services.terminal.places import Places
-from services.terminal.settings import Settings
+from services.terminal.settings import HOLDER, Settings
 from shared.errors import Problem
 from shared.process.observe import configure_logging
 from shared.process.settings import SettingsError, exit_on_bad_settings
@@ -92,6 +95,9 @@ class Broker:
         except (BadCall, KeyError, TypeError, ValueError) as error:
             log.warning("broker_refused_call", error=repr(error)[:200])
             answer["error"] = "bad_call"
+        except Exception:  # the engine's socket, the disk: whatever it is, the service waits for a response
+            log.exception("broker_call_failed", method=message.get("method"))
+            answer["error"] = EngineUnavailable.code
         if not writer.is_closing():
             write(writer, answer)
             with suppress(OSError):
@@ -158,8 +164,21 @@ def _seconds(value: object) -> float:
     return value
 
 
+def copy_holder(folder: Path) -> None:
+    """Copy the holder's package in place: boxes that are running have this folder mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in HOLDER.glob("*.py"):
+        copied = folder / f".{file.name}"
+        shutil.copyfile(file, copied)
+        copied.chmod(0o644)
+        copied.replace(folder / file.name)
+    folder.chmod(0o755)
+
+
 async def _serve_until_told(settings: Settings, *, follows_parent: bool) -> None:
     users = frozenset((os.getuid(),) if settings.broker_client is None else (settings.broker_client,))
+    if settings.holder != HOLDER:
+        copy_holder(settings.holder)
     broker = Broker(DockerBackend(settings), Places(settings), users)
     listening = bound(settings.root, SOCKET_NAME, WAITING_MAX, for_boxes=False)
     if settings.broker_client is not None:
