@@ -1,7 +1,8 @@
-"""One service for all tests of a module; each test has its own account and box."""
+"""One service per database for all tests; each test has its own account and box."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,20 +22,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("service", kinds, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module")
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@contextmanager
+def running(folder: Path, **more: str) -> Iterator[Service]:
     settings = {"TERMINALS_PER_USER": "3", "VIEWERS_PER_TERMINAL": "3", "BOXES_MAX": "200"}
     settings |= {"UPLOAD_MAX": str(4 << 20), "HOME_BYTES": str(10 << 20)}
-    with ExitStack() as stack:
-        if request.param == "postgresql":
-            server = request.getfixturevalue("postgresql_server")
-            settings["DATABASE_URL"] = stack.enter_context(
-                support.new_database(server, f"terminal_{new_id()}")
-            )
-        started = Service(tmp_path_factory.mktemp("terminal"), **settings)
-        stack.callback(started.close)
+    started = Service(folder, **settings, **more)
+    try:
         started.start()
         yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("terminal")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def postgresql_service(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with (
+        support.new_database(postgresql_server, f"terminal_{new_id()}") as url,
+        running(tmp_path_factory.mktemp("terminal"), DATABASE_URL=url) as started,
+    ):
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(request: pytest.FixtureRequest) -> Service:
+    """The running service: starting one takes longer than most tests."""
+    started: Service = request.getfixturevalue(f"{request.param}_service")
+    return started
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -18,10 +17,10 @@ RECONNECT_SECONDS = 30
 GROWTH_MAX = 8 << 20
 
 
-@pytest.fixture
-def own_service(tmp_path: Path) -> Iterator[Service]:
-    """A private service, which the test may kill."""
-    started = Service(tmp_path, HOLD_SECONDS="60")
+@pytest.fixture(scope="module")
+def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that the tests of this module may kill; each leaves it running."""
+    started = Service(tmp_path_factory.mktemp("restarts"), HOLD_SECONDS="60")
     try:
         started.start()
         yield started
