@@ -5,7 +5,7 @@ Rules are AWS's own, with real prices: AlwaysOn pays off above the hours at whic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -75,11 +75,6 @@ class Facts:
     load: Load | None = None
     smaller: Mapping[str, Rates] = field(default_factory=dict)  # rates of smaller sizes
 
-    @classmethod
-    def of_mode(cls, running_mode: str, hours: Mapping[str, Decimal], rates: Rates) -> "Facts":
-        """Return what the advice on the running mode is based on."""
-        return cls(running_mode, None, False, datetime.min.replace(tzinfo=UTC), hours, rates)
-
 
 def advise(facts: Facts, at: datetime, unused_days: int) -> Advice | None:
     """Return what to do about a WorkSpace; at most one thing, and nothing without evidence."""
@@ -92,7 +87,8 @@ def advise(facts: Facts, at: datetime, unused_days: int) -> Advice | None:
         return _idle(AdviceKind.NEVER_USED, facts, {"first_seen": facts.first_seen.date().isoformat()})
     if facts.rates is None:
         return None
-    found = [one for one in (advise_mode(facts), _shrink(facts, facts.rates)) if one is not None]
+    mode = advise_mode(facts.running_mode, facts.hours, facts.rates)
+    found = [one for one in (mode, _shrink(facts, facts.rates)) if one is not None]
     return max(found, key=lambda one: one.low or Decimal(0), default=None)
 
 
@@ -105,15 +101,14 @@ def _idle(kind: AdviceKind, facts: Facts, basis: dict[str, Any]) -> Advice:
     return Advice(kind, cost, cost, facts.rates.currency, basis)
 
 
-def advise_mode(facts: Facts) -> Advice | None:
+def advise_mode(running_mode: str | None, hours: Mapping[str, Decimal], rates: Rates | None) -> Advice | None:
     """Advise to switch the running mode if that would have saved money in most of the past months."""
-    rates = facts.rates
     if rates is None:
         return None
-    differences = [rates.auto_stop(hours) - rates.always_on_month for hours in facts.hours.values()]
-    if facts.running_mode == ALWAYS_ON:
+    differences = [rates.auto_stop(one) - rates.always_on_month for one in hours.values()]
+    if running_mode == ALWAYS_ON:
         kind, savings = AdviceKind.TO_AUTO_STOP, [-one for one in differences]
-    elif facts.running_mode == AUTO_STOP:
+    elif running_mode == AUTO_STOP:
         kind, savings = AdviceKind.TO_ALWAYS_ON, differences
     else:
         return None
@@ -123,7 +118,7 @@ def advise_mode(facts: Facts) -> Advice | None:
     if low < CENT:
         return None
     basis = {
-        "hours": {month: str(hours) for month, hours in facts.hours.items()},
+        "hours": {month: str(one) for month, one in hours.items()},
         "break_even_hours": str(rates.break_even.quantize(CENT)),
         "always_on_month": str(rates.always_on_month),
         "auto_stop_month": str(rates.auto_stop_month),

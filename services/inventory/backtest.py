@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +15,8 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlmodel import Session
 
-from services.inventory.advising import ALWAYS_ON, AUTO_STOP, CENT, Facts, Rates, advise_mode
-from services.inventory.dated import first_day, month_of
+from services.inventory.advising import ALWAYS_ON, AUTO_STOP, CENT, Rates, advise_mode
+from services.inventory.dated import month_before, month_of
 from services.inventory.exact import Exact
 from services.inventory.models import PRESENT, USAGE_MONTHS, WORKSPACES
 from services.inventory.pricing import PriceList
@@ -92,7 +91,7 @@ class _Sums:
     def add(self, mode: str, rates: Rates, before: Mapping[str, Decimal], used: Decimal, source: str) -> None:
         other = ALWAYS_ON if mode == AUTO_STOP else AUTO_STOP
         costs = {name: rates.of(name, used) or Decimal(0) for name in (mode, other)}
-        is_advised = advise_mode(Facts.of_mode(mode, before, rates)) is not None
+        is_advised = advise_mode(mode, before, rates) is not None
         self.workspaces += 1
         self.from_metrics += source != Hours.BILL
         self.advised += is_advised
@@ -148,7 +147,7 @@ def _months(number: int) -> list[str]:
     """List so many past months, newest first."""
     months = [month_of(now().date())]
     while len(months) <= number:
-        months.append(month_of(first_day(months[-1]) - timedelta(days=1)))
+        months.append(month_before(months[-1]))
     return months[1:]
 
 

@@ -26,5 +26,9 @@ def first_day(month: str) -> date:
     return date.fromisoformat(f"{month}-01")
 
 
+def month_before(month: str) -> str:
+    return month_of(first_day(month) - timedelta(days=1))
+
+
 def next_month(month: str) -> str:
     return month_of(first_day(month) + timedelta(days=31))

@@ -54,6 +54,11 @@ _SERVER = "/admin/ldap-servers/{server_id}"
 _ACCOUNTS = "/admin/aws-accounts"
 _ACCOUNT = "/admin/aws-accounts/{account_id}"
 
+
+def _admin(method: str, path: str, handler: Callable[..., Any], **options: Any) -> Operation:
+    return Operation(method, path, handler, access=admin, scope=ADMINISTER, **options)
+
+
 OPERATIONS = [
     Operation("GET", "/dashboard", workspaces.show_dashboard, scope=READ),
     Operation("GET", "/workspaces", workspaces.list_workspaces, scope=READ),
@@ -73,12 +78,10 @@ OPERATIONS = [
     Operation("GET", "/advice", advice.list_advice, scope=READ),
     Operation("GET", "/advice/summary", advice.sum_advice, scope=READ),
     Operation("GET", "/advice/backtest", advice.backtest_advice, scope=READ),
-    Operation(
+    _admin(
         "PUT",
         "/advice/{advice_id}",
         advice.decide_advice,
-        access=admin,
-        scope=ADMINISTER,
         errors=(NotFound, AdviceState),
     ),
     Operation("GET", "/cloudtrail", trail.list_events, scope=READ),
@@ -111,102 +114,80 @@ OPERATIONS = [
     Operation("POST", "/ai/run", ask.run_question, scope=READ, errors=(TookTooLong,)),
     Operation("GET", "/ai/health", ask.show_ask_health, scope=READ),
     Operation("GET", "/ai/examples", ask.show_examples, scope=READ),
-    Operation("GET", _ACCOUNTS, accounts.list_accounts, access=admin, scope=ADMINISTER),
-    Operation(
+    _admin("GET", _ACCOUNTS, accounts.list_accounts),
+    _admin(
         "POST",
         _ACCOUNTS,
         accounts.add_account,
-        access=admin,
-        scope=ADMINISTER,
         status=201,
         location="/admin/aws-accounts/{id}",
         idempotent=True,
         errors=(NameTaken,),
     ),
-    Operation("GET", _ACCOUNT, accounts.show_account, access=admin, scope=ADMINISTER, errors=(NotFound,)),
-    Operation(
-        "PUT", _ACCOUNT, accounts.change_account, access=admin, scope=ADMINISTER, errors=(NotFound, NameTaken)
-    ),
-    Operation(
+    _admin("GET", _ACCOUNT, accounts.show_account, errors=(NotFound,)),
+    _admin("PUT", _ACCOUNT, accounts.change_account, errors=(NotFound, NameTaken)),
+    _admin(
         "DELETE",
         _ACCOUNT,
         accounts.delete_account,
-        access=admin,
-        scope=ADMINISTER,
         status=204,
         errors=(NotFound,),
     ),
-    Operation(
+    _admin(
         "POST",
         f"{_ACCOUNT}/test",
         accounts.test_account,
-        access=admin,
-        scope=ADMINISTER,
         errors=(NotFound, AwsAway),
     ),
 ]
 
 OPERATIONS += [
-    Operation("GET", _CHANGES, changes.list_aws_changes, access=admin, scope=ADMINISTER),
-    Operation(
+    _admin("GET", _CHANGES, changes.list_aws_changes),
+    _admin(
         "POST",
         _CHANGES,
         changes.ask_aws_change,
-        access=admin,
-        scope=ADMINISTER,
         status=201,
         errors=(NotFound, ChangesOff, DryRunFirst, Impersonated),
     ),
-    Operation(
+    _admin(
         "PUT",
         f"{_CHANGES}/{{change_id}}",
         changes.decide_aws_change,
-        access=admin,
-        scope=ADMINISTER,
         step_up=RECENT,
         errors=(NotFound, ChangesOff, OwnChange, ChangeState, Impersonated, TooManyRequests),
     ),
 ]
 
 OPERATIONS += [
-    Operation("GET", _SERVERS, ldap.list_ldap_servers, access=admin, scope=ADMINISTER),
-    Operation(
+    _admin("GET", _SERVERS, ldap.list_ldap_servers),
+    _admin(
         "POST",
         _SERVERS,
         ldap.add_ldap_server,
-        access=admin,
-        scope=ADMINISTER,
         status=201,
         location="/admin/ldap-servers/{id}",
         errors=(NameTaken,),
     ),
-    Operation("GET", _SERVER, ldap.show_ldap_server, access=admin, scope=ADMINISTER, errors=(NotFound,)),
-    Operation(
+    _admin("GET", _SERVER, ldap.show_ldap_server, errors=(NotFound,)),
+    _admin(
         "PUT",
         _SERVER,
         ldap.change_ldap_server,
-        access=admin,
-        scope=ADMINISTER,
         errors=(NotFound, NameTaken),
     ),
-    Operation(
+    _admin(
         "DELETE",
         _SERVER,
         ldap.delete_ldap_server,
-        access=admin,
-        scope=ADMINISTER,
         status=204,
         errors=(NotFound,),
     ),
-    Operation(
-        "POST", f"{_SERVER}/test", ldap.test_ldap_server, access=admin, scope=ADMINISTER, errors=(NotFound,)
-    ),
-    Operation(
+    _admin("POST", f"{_SERVER}/test", ldap.test_ldap_server, errors=(NotFound,)),
+    _admin(
         "POST",
         f"{_SERVER}/sync",
         ldap.sync_ldap_server,
-        access=admin,
-        scope=ADMINISTER,
         status=202,
         errors=(NotFound, TooManyRequests),
     ),
@@ -250,55 +231,41 @@ OPERATIONS += [
         scope=READ,
         errors=(QuestionNotUnderstood, TookTooLong),
     ),
-    Operation("GET", _CLASSIC_ACCOUNTS, classic_accounts.classic_accounts, access=admin, scope=ADMINISTER),
-    Operation(
+    _admin("GET", _CLASSIC_ACCOUNTS, classic_accounts.classic_accounts),
+    _admin(
         "POST",
         _CLASSIC_ACCOUNTS,
         classic_accounts.classic_add_account,
-        access=admin,
-        scope=ADMINISTER,
         status=201,
         errors=(NameTaken,),
     ),
-    Operation("GET", _CLASSIC_ACCOUNT, classic_accounts.classic_account, access=admin, scope=ADMINISTER),
-    Operation(
+    _admin("GET", _CLASSIC_ACCOUNT, classic_accounts.classic_account),
+    _admin(
         "PUT",
         _CLASSIC_ACCOUNT,
         classic_accounts.classic_change_account,
-        access=admin,
-        scope=ADMINISTER,
         errors=(NotFound, NameTaken),
     ),
-    Operation(
+    _admin(
         "DELETE",
         _CLASSIC_ACCOUNT,
         classic_accounts.classic_delete_account,
-        access=admin,
-        scope=ADMINISTER,
         errors=(NotFound,),
     ),
-    Operation(
+    _admin(
         "GET",
         f"{_CLASSIC_ACCOUNT}/test",
         classic_accounts.classic_test_account,
-        access=admin,
-        scope=ADMINISTER,
         errors=(NotFound, AccountRefused, AwsAway),
     ),
-    Operation(
+    _admin(
         "POST",
         f"{_CLASSIC_ACCOUNT}/sync",
         classic_accounts.classic_sync_account,
-        access=admin,
-        scope=ADMINISTER,
         status=202,
         errors=(NotFound, SyncRunning, NothingToSync, TooManyRequests),
     ),
 ]
-
-
-def _admin(method: str, path: str, handler: Callable[..., Any], **options: Any) -> Operation:
-    return Operation(method, path, handler, access=admin, scope=ADMINISTER, **options)
 
 
 OPERATIONS += [

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from services.inventory import costs
 from services.inventory.costs import SumCosts, SumOut
-from services.inventory.dated import first_day, midnight, month_of, next_month
+from services.inventory.dated import first_day, midnight, month_before, month_of, next_month
 from services.inventory.exact import Exact
 from services.inventory.models import USAGE_DAYS, USAGE_MONTHS, WORKSPACES
 from services.inventory.schemas import WorkspaceId
@@ -231,7 +231,7 @@ def summary(session: Session, month: str) -> UsageSummary:
 def metrics(session: Session, workspace_id: str, months: int) -> WorkspaceMetrics:
     since = month_of(now().date())
     for _ in range(months - 1):
-        since = month_of(first_day(since) - timedelta(days=1))
+        since = month_before(since)
     page = PageQuery(limit=months)
     filters = UsageFilters(workspace_id=workspace_id, month_from=since)
     billing = costs.sums(

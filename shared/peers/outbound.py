@@ -264,7 +264,7 @@ class Outbound:
 
             network = GuardedNetwork(self._settings.outbound_networks, private_only=scheme == "http")
             pool = httpcore.AsyncConnectionPool(
-                ssl_context=self._trust(),
+                ssl_context=tls_context(self._settings),
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=PER_HOST_MAX,
                 keepalive_expiry=5.0,
@@ -273,15 +273,17 @@ class Outbound:
             self._doors[scheme] = pool, network
         return self._doors[scheme]
 
-    def _trust(self) -> ssl.SSLContext:
-        import httpcore
 
-        if self._settings.outbound_ca_file is None:
-            return httpcore.default_ssl_context()
-        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificates and names by default
-        trust.load_default_certs()
-        trust.load_verify_locations(self._settings.outbound_ca_file)
-        return trust
+def tls_context(settings: OutboundSettings) -> ssl.SSLContext:
+    """Return the context that checks the certificates and names of strangers."""
+    import httpcore
+
+    if settings.outbound_ca_file is None:
+        return httpcore.default_ssl_context()
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificates and names by default
+    trust.load_default_certs()
+    trust.load_verify_locations(settings.outbound_ca_file)
+    return trust
 
 
 def reason_for_timeout(waited: float | None, seconds_max: float) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlmodel import Session
 
 from services.inventory.advising import AdviceKind, Facts, Rates, advise, quartile
-from services.inventory.dated import first_day, month_of
+from services.inventory.dated import first_day, month_before, month_of
 from services.inventory.models import WORKSPACES
 from services.inventory.pricing import PriceList, rows_of
 from services.inventory.sync import advice as advice_source
@@ -162,7 +162,7 @@ async def advice(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str
 
 def use(world: World, workspace_id: str, number_of: int) -> None:
     """Let the WorkSpace run for this many clock hours of the past month, and be connected yesterday."""
-    month = first_day(month_of(first_day(month_of(now().date())) - timedelta(days=1)))
+    month = first_day(month_before(month_of(now().date())))
     begin = datetime(month.year, month.month, 2, tzinfo=UTC)
     # One sample of five minutes and a timeout of an hour: two clock hours each.
     samples = [begin + timedelta(hours=3 * one) for one in range(number_of // 2)]

@@ -1,6 +1,5 @@
 """The back-test: each month is decided by the months before it, and compared with its own hours."""
 
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -8,7 +7,7 @@ import pytest
 from sqlalchemy import insert
 
 from services.inventory import backtest
-from services.inventory.dated import dated_id, first_day, midnight, month_of
+from services.inventory.dated import dated_id, first_day, midnight, month_before, month_of
 from services.inventory.models import USAGE_MONTHS
 from shared.clock import now
 from shared.ids import new_id
@@ -22,7 +21,7 @@ MILLION = 1_000_000
 def month_ago(number: int) -> str:
     month = month_of(now().date())
     for _ in range(number):
-        month = month_of(first_day(month) - timedelta(days=1))
+        month = month_before(month)
     return month
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from services.inventory.classic import lists
 from shared.clock import now
+from shared.lists.search import find_page
 from tests.inventory import aws
 from tests.inventory.aws import HOME, KEY_ID, NUMBER, SECRET, Double, World
 from tests.inventory.support import ADMIN, USER, add_account, ended, sync
@@ -145,6 +147,26 @@ async def test_exports_have_the_rows_of_the_list(filled: httpx.AsyncClient) -> N
     assert [row[0] for row in cells] == [one["workspace_id"] for one in every]
     some = await filled.get("/classic/workspaces/export?format=excel&terminated=true", headers=USER)
     assert len(read(some.content)) == 2
+
+
+async def test_export_searches_for_users_once_for_all_its_pages(
+    filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[str] = []
+
+    def counted(*given: Any) -> Any:
+        searches.append("search")
+        return find_page(*given)
+
+    monkeypatch.setattr(lists, "find_page", counted)
+    monkeypatch.setattr(lists, "PAGE_ROWS_MAX", 1)
+    every: Rows = (await get(filled, "/usage?user_name=a"))["data"]
+    assert len(every) > 1
+    searches.clear()
+    text = (await filled.get("/classic/usage/export?user_name=a&format=csv", headers=USER)).text
+
+    assert len(text.splitlines()) == len(every) + 1
+    assert len(searches) == 1
 
 
 async def test_sync_is_triggered_by_its_type(inventory: httpx.AsyncClient, double: Double) -> None:

@@ -15,7 +15,7 @@ from sqlmodel import Session
 from services.inventory.advices import OPEN
 from services.inventory.ask.fields import SHOWN, FieldOf, Kind, field_of
 from services.inventory.ask.query import SUMMED, WITHOUT_VALUE, Filter, Measure, Question
-from services.inventory.dated import first_day, month_of, next_month
+from services.inventory.dated import month_before, month_of, next_month
 from services.inventory.models import ADVICE, COSTS, WORKSPACES
 from shared.clock import now
 from shared.data.database import TookTooLong
@@ -150,7 +150,7 @@ def _in_month(period: str, at: datetime) -> ColumnElement[bool]:
 def months(at: datetime) -> dict[str, str]:
     """Return this month and the last one, in UTC."""
     this_month = month_of(at.date())
-    return {"this_month": this_month, "last_month": month_of(first_day(this_month) - timedelta(days=1))}
+    return {"this_month": this_month, "last_month": month_before(this_month)}
 
 
 def _of_value(field: FieldOf, one: Filter) -> ColumnElement[bool]:

@@ -70,19 +70,20 @@ class Listing:
 
     async def exported(self, database: Database, query: Any, most: int) -> AsyncIterator[list[list[Any]]]:
         """Yield the rows of the export, page by page along the key."""
+        found = await database.read(self.found, query)  # which may search for users
         before: str | None = None
         while most > 0:
             size = min(PAGE_ROWS_MAX, most)
-            rows, before = await database.read(self._after, query, before, size)
+            rows, before = await database.read(self._after, found, before, size)
             yield [[getattr(row, name) for name in self.columns] for row in rows]
             most -= len(rows)
             if before is None:
                 return
 
     def _after(
-        self, session: Session, query: Any, before: str | None, size: int
+        self, session: Session, every: Select[Any], before: str | None, size: int
     ) -> tuple[list[Output], str | None]:
-        found = self.found(session, query).order_by(self.key.desc()).limit(size)
+        found = every.order_by(self.key.desc()).limit(size)
         rows = rows_of(session, found if before is None else found.where(self.key < before))
         return self.shown(session, rows), rows[-1][self.key.key] if len(rows) == size else None
 

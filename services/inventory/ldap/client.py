@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from services.inventory.ldap import ber
 from services.inventory.ldap.ber import Malformed, boolean, integer, octets, sequence
 from shared.peers.guarded import AddressRefused, GuardedNetwork, NotResolved
-from shared.peers.outbound import OutboundSettings
+from shared.peers.outbound import OutboundSettings, tls_context
 
 PAGE_ROWS = 500
 ENTRIES_MAX = 200_000
@@ -127,7 +127,7 @@ async def connected(
     """Connect with TLS for some seconds at most; raises LdapFailed for all that goes wrong then and later."""
     parts = urlsplit(url)
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
-    trust, directory = _trust(settings), None
+    trust, directory = tls_context(settings), None
     try:
         async with asyncio.timeout(seconds):
             async with asyncio.timeout(SECONDS_MAX):
@@ -174,14 +174,6 @@ async def _addresses(settings: OutboundSettings, host: str, port: int) -> Sequen
         raise LdapFailed("The host name does not resolve.") from error
     finally:
         network.close()
-
-
-def _trust(settings: OutboundSettings) -> ssl.SSLContext:
-    ca_file = settings.outbound_ca_file
-    trust = ssl.create_default_context(cafile=ca_file)
-    if ca_file is not None:
-        trust.load_default_certs()
-    return trust
 
 
 def _require_success(message: Message, what: str) -> None:

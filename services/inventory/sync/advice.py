@@ -1,7 +1,6 @@
 """Works out advice from what the other sources have read; it makes no calls to AWS."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +9,7 @@ from sqlmodel import Session
 
 from services.inventory import advices
 from services.inventory.advising import Facts, advise
-from services.inventory.dated import first_day, month_of
+from services.inventory.dated import month_before, month_of
 from services.inventory.ldap import people
 from services.inventory.models import ADVICE, LOADS, PRESENT, USAGE_MONTHS, WORKSPACES
 from services.inventory.pricing import PriceList
@@ -99,7 +98,7 @@ def _complete_months(
     """Return the hours of the last months that are over and were read from the first to the last day."""
     columns, months = USAGE_MONTHS.c, [this_month]
     for _ in range(MONTHS):
-        months.append(month_of(first_day(months[-1]) - timedelta(days=1)))
+        months.append(month_before(months[-1]))
     recent = select(USAGE_MONTHS).where(columns.workspace_id.in_(ids), columns.month.in_(months[1:]))
     found: dict[str, dict[str, Decimal]] = {}
     for row in rows_of(session, recent.order_by(columns.id)):
