@@ -24,6 +24,8 @@ def words_of(fault: ErrorDetails) -> str:
     if kind == "string_pattern_mismatch":
         expression = str(context.get("pattern", ""))
         return _PATTERNS.get(expression) or f"must match the pattern {expression}"
+    if kind in ("too_short", "too_long") and context.get("field_type") == "Value":
+        kind = f"string_{kind}"  # a text, after a validator of ours; lists have their own type
     if kind in _FIXED:
         return _FIXED[kind]
     if kind in _MADE:

@@ -169,6 +169,9 @@ class TestListProducts:
         assert await found("low=true&search=lampe", ADMIN) == ["Rote Lampe"]
         assert (await orders.get("/products?status=draft", headers=USER)).status_code == 404
         assert (await orders.get("/products?status=sold", headers=USER)).status_code == 422
+        for text in ("%00", "lampe%00"):  # PostgreSQL cannot store this character
+            refused = await orders.get(f"/products?search={text}", headers=USER)
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "search")
 
     async def test_pages_contain_all_products_with_their_free_pieces(self, orders: httpx.AsyncClient) -> None:
         added = [(await add_product(orders, pieces=number + 1))["id"] for number in range(5)]

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from pydantic import AwareDatetime, BaseModel, Field, HttpUrl, TypeAdapter, ValidationError
 
+from shared.http.schemas import Text
 from shared.words import pattern, words_of
 
 
@@ -59,6 +60,8 @@ def words(kind: Any, value: Any, *, strict: bool = False) -> str:
         (Literal["json"], "csv", "must be json"),
         (list[int], 3, "must be a list, for example [1, 2]"),
         (Annotated[list[int], Field(max_length=1)], [1, 2], "must have at most 1 value"),
+        (Annotated[Text, Field(max_length=3)], "long", "must have at most 3 characters"),
+        (Annotated[Text, Field(min_length=3)], "so", "must have at least 3 characters"),
         (dict[str, int], 3, 'must be a JSON object, for example {"name": "value"}'),
         (Thing, 3, 'must be a JSON object, for example {"name": "value"}'),
         (Thing, {}, "is required"),
