@@ -1,4 +1,4 @@
-"""Wakes the followers of a job when it has changed.
+"""Wakes the followers of a job when it has changed, and runners when one starts.
 
 PostgreSQL notifies every listening process of each commit that changed a job. On SQLite, followers are
 notified of commits in their own process, and poll for those of other processes.
@@ -19,6 +19,7 @@ LOOK_SECONDS = 0.5  # the polling interval without notifications
 LOOK_SECONDS_LISTENING = 5.0  # the polling interval with notifications, which may be lost with a connection
 SPACING_SECONDS = 0.1  # a job that changes constantly is shown ten times a second
 _CHANGED = "jobs_changed"
+NEW_JOB = ""  # instead of an id, for followers of jobs that start
 
 
 class Follower:
@@ -39,6 +40,13 @@ class Follower:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
             await asyncio.sleep(SPACING_SECONDS)
+        self._event.clear()
+
+    async def woken(self, seconds: float) -> None:
+        """Wait until `wake` was called, or for this time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         self._event.clear()
 
 

@@ -35,7 +35,7 @@ from shared.data.database import Database, UtcDateTime, rows_where
 from shared.errors import NotFound, TooManyRequests
 from shared.events.failpoints import reached
 from shared.ids import new_id
-from shared.work.changes import Changes
+from shared.work.changes import NEW_JOB, Changes
 from shared.work.leased import Leased, Queue, WorkTable
 
 T = TypeVar("T")
@@ -132,6 +132,7 @@ class Jobs:
         state = {"state": State.WAITING, "created": now(), "progress": 0, "version": 1, "attempts": 0}
         self.queues[kind].add(session, "", work_id=job_id, key=subject)
         session.connection().execute(insert(table), [{**row, **state, "cancel_asked": False}])
+        self.changes.note(session, NEW_JOB)
         return job_id
 
     def read(self, session: Session, job_id: str, owner: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Runs the jobs of a service in the background: claims, renews and cancels them, hands over at drain."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from shared.data.database import Database, TookTooLong
 from shared.errors import Overloaded, Problem, Unavailable
 from shared.events.failpoints import reached
 from shared.process.tasks import end
+from shared.work.changes import NEW_JOB
 from shared.work.jobs import (
     NOTE_CHARACTERS_MAX,
     CancelAsked,
@@ -52,7 +53,7 @@ class Runner:
     async def __aenter__(self) -> Self:
         self._stopping.clear()
         self._loops = [
-            asyncio.create_task(self._always(self._look, LOOK_SECONDS), name="jobs: look"),
+            asyncio.create_task(self._look_for_work(), name="jobs: look"),
             asyncio.create_task(self._always(self._tidy, TIDY_SECONDS), name="jobs: tidy"),
         ]
         self._database.on_commit.append(self._jobs.changes.committed)
@@ -71,7 +72,12 @@ class Runner:
         if self._running:
             await asyncio.wait(self._running)
 
-    async def _always(self, work: Callable[[], Any], seconds: float) -> None:
+    async def _always(
+        self,
+        work: Callable[[], Any],
+        seconds: float,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         while True:
             pause = seconds
             try:
@@ -82,7 +88,12 @@ class Runner:
             except Exception:
                 log.exception("jobs_interrupted")
                 pause = AFTER_FAULT_SECONDS
-            await asyncio.sleep(pause)
+            await rest(pause)
+
+    async def _look_for_work(self) -> None:
+        """Claim jobs as soon as one starts or ends here; poll for retries and for other processes."""
+        with self._jobs.changes.following(NEW_JOB) as follower:
+            await self._always(self._look, LOOK_SECONDS, follower.woken)
 
     async def _tidy(self) -> None:
         await self._database.run(self._jobs.tidy)
@@ -111,6 +122,7 @@ class Runner:
             task = asyncio.create_task(self._run(leased, row), name=f"job: {leased.id}")
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+            task.add_done_callback(lambda _: self._jobs.changes.wake(NEW_JOB))  # the next in line
             task.add_done_callback(lambda _: RUNNING.set(len(self._running)))
         RUNNING.set(len(self._running))
 

@@ -11,7 +11,6 @@ from services.inventory import app
 from services.inventory.settings import Settings
 from shared.events import Subscriber
 from shared.testing import running
-from shared.work import runner
 from tests.inventory import aws
 from tests.inventory.aws import Double, World
 
@@ -64,7 +63,6 @@ def settings(make_inventory_settings: Callable[..., Settings], database_url: str
 
 @pytest.fixture
 async def inventory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(app, "SUBSCRIBERS", {**SUBSCRIBERS, "listener": LISTENER})
     async with running(app.create_app, settings) as client:
         yield client

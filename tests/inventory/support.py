@@ -33,12 +33,12 @@ async def trigger(inventory: httpx.AsyncClient, **body: Any) -> str:
 
 async def ended(inventory: httpx.AsyncClient, sync_id: str) -> dict[str, Any]:
     """Wait until a sync has ended, and return it."""
+    path = f"/sync/{sync_id}"
     async with asyncio.timeout(SECONDS):
-        while True:
-            sync: dict[str, Any] = (await inventory.get(f"/sync/{sync_id}", headers=ADMIN)).json()
-            if sync["state"] not in ("waiting", "running"):
-                return sync
-            await asyncio.sleep(0.02)
+        await inventory.get(f"{path}/events", headers=ADMIN)  # its progress, until it has ended
+    sync: dict[str, Any] = (await inventory.get(path, headers=ADMIN)).json()
+    assert sync["state"] not in ("waiting", "running")
+    return sync
 
 
 async def sync(inventory: httpx.AsyncClient, **body: Any) -> dict[str, Any]:

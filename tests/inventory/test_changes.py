@@ -12,7 +12,6 @@ from services.inventory.app import create_app
 from services.inventory.settings import Settings
 from shared.ids import new_id
 from shared.testing import bearer, running, token
-from shared.work import runner
 from tests.inventory import aws
 from tests.inventory.aws import Double, World
 from tests.inventory.support import ADMIN_ID, SECONDS, USER, add_account, listed, sync
@@ -33,10 +32,8 @@ async def changing(
     database_url: str,
     double: Double,
     world: World,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The service with changes switched on, and one AlwaysOn WorkSpace."""
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.02)
     settings = make_inventory_settings(database_url=database_url, aws_changes=True)
     async with running(create_app, settings) as client:
         await _fill(client, double, world)

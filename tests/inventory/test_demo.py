@@ -25,7 +25,6 @@ from services.inventory.sessions import days_of
 from services.inventory.settings import Settings
 from shared.data.database import Database
 from shared.testing import running
-from shared.work import runner
 from tests.inventory.support import ADMIN, USER, ended, listed, sync
 
 MONDAY = datetime(2026, 3, 2, 18, tzinfo=UTC)
@@ -109,7 +108,6 @@ async def demo(
     """The service in demo mode, with a small company."""
     small = [dataclasses.replace(team, people=1) for team in TEAMS]
     monkeypatch.setattr(company, "TEAMS", small)
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.02)
     async with running(app.create_app, make_settings(Settings, demo=True)) as client:
         yield client
 
@@ -161,7 +159,6 @@ async def test_second_start_adds_nothing(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(company, "TEAMS", [dataclasses.replace(TEAMS[1], people=2)])
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.02)
     settings = make_settings(Settings, demo=True, sync_every_minutes=0)
     async with running(app.create_app, settings) as client:
         (only,) = (await client.get("/sync/history", headers=USER)).json()

@@ -18,7 +18,6 @@ from services.inventory.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
 from shared.testing import running
-from shared.work import runner
 from tests.inventory import aws, slapd
 from tests.inventory.aws import Double, World
 from tests.inventory.slapd import ADMIN as BIND_DN
@@ -240,10 +239,8 @@ async def directory(
     make_inventory_settings: Callable[..., Settings],
     database_url: str,
     server: Slapd,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The service, which trusts the certificate of slapd."""
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.02)
     settings = make_inventory_settings(database_url=database_url, outbound_ca_file=server.ca_file)
     async with running(create_app, settings) as client:
         yield client

@@ -69,6 +69,19 @@ async def test_job_runs_reports_its_progress_and_leaves_no_work(database: Databa
     assert await database.read(number_of_work) == 0
 
 
+async def test_job_begins_as_soon_as_it_is_committed_or_its_turn_has_come(
+    database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 3600.0)
+    async with Runner(jobs, database):
+        await ended(database, jobs, await start(database, jobs, "count", total=1))
+        first = await start(database, jobs, "count", total=1)
+        second = await start(database, jobs, "count", total=1)  # with the same subject, so it waits
+
+        for job_id in (first, second):
+            assert (await ended(database, jobs, job_id))["state"] == State.DONE
+
+
 async def test_cancelled_waiting_job_never_runs(database: Database, jobs: Jobs) -> None:
     job_id = await start(database, jobs, "count", total=3)
     await database.run(jobs.cancel, job_id)
