@@ -78,9 +78,9 @@ async def test_sync_without_changes_updates_only_last_seen(
 ) -> None:
     aws.add_workspaces(world, 30, 1)
     await add_account(inventory, double)
-    await sync(inventory)
+    await sync(inventory, kind="workspaces")
     before = await listed(inventory)
-    done = await sync(inventory)
+    done = await sync(inventory, kind="workspaces")
 
     assert (done["state"], done["changed"]) == ("completed", 0)
     after = await listed(inventory)
@@ -95,7 +95,7 @@ async def test_changes_are_stored_in_the_history_and_emitted(
 ) -> None:
     aws.add_workspaces(world, 3, 1)
     await add_account(inventory, double)
-    await sync(inventory)
+    await sync(inventory, kind="workspaces")
     first, second, third = sorted(world.place().workspaces)
     rows = world.place().workspaces
     state = rows[first]["State"]
@@ -103,7 +103,7 @@ async def test_changes_are_stored_in_the_history_and_emitted(
     world.place().tags[second] = {"team": "green"}
     del rows[third]
     aws.add_workspace(world, world.place(), random.Random(9), "ws-new000001", 5)
-    await sync(inventory)
+    await sync(inventory, kind="workspaces")
 
     changes = (await inventory.get(f"/workspaces/{first}/changes", headers=USER)).json()
     assert [(one["field"], one["before"], one["after"]) for one in changes] == [
@@ -129,13 +129,13 @@ async def test_workspace_that_reappears_is_no_longer_gone(
 ) -> None:
     aws.add_workspaces(world, 2, 1)
     await add_account(inventory, double)
-    await sync(inventory)
+    await sync(inventory, kind="workspaces")
     key = min(world.place().workspaces)
     row = world.place().workspaces.pop(key)
-    await sync(inventory)
+    await sync(inventory, kind="workspaces")
     assert [one["workspace_id"] for one in await listed(inventory, "gone=true")] == [key]
     world.place().workspaces[key] = row
-    await sync(inventory)
+    await sync(inventory, kind="workspaces")
 
     assert await listed(inventory, "gone=true") == []
     changes = (await inventory.get(f"/workspaces/{key}/changes", headers=USER)).json()

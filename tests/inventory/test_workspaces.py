@@ -27,7 +27,8 @@ async def rows(inventory: httpx.AsyncClient, double: Double, world: World) -> li
     aws.add_workspaces(world, 40, 1)
     aws.add_workspaces(world, 20, 2, region="us-east-1")
     await add_account(inventory, double, regions=["eu-central-1", "us-east-1"])
-    await sync(inventory)
+    await sync(inventory, kind="directories")
+    await sync(inventory, kind="workspaces")
     return await listed(inventory)
 
 
@@ -163,7 +164,7 @@ class TestExport:
         (workspace,) = world.place().workspaces.values()
         workspace |= {"UserName": '=cmd|"/c calc"!A1', "ComputerName": "@SUM(1)"}
         await add_account(inventory, double)
-        await sync(inventory)
+        await sync(inventory, kind="workspaces")
         response = await inventory.get("/workspaces/export", headers=USER)
         names, line = csv.reader(io.StringIO(response.text))
 
@@ -176,7 +177,7 @@ class TestExport:
         aws.add_workspaces(world, 5, 1)
         async with running(create_app, make_inventory_settings(export_rows_max=3)) as inventory:
             await add_account(inventory, double)
-            await sync(inventory)
+            await sync(inventory, kind="workspaces")
             response = await inventory.get("/workspaces/export", headers=USER)
 
         assert (len(response.text.splitlines()), response.headers["x-row-limit"]) == (4, "3")

@@ -25,17 +25,18 @@ async def ask_question(body: AskQuestion, database: Database, model: Model, trai
     """
     answer, by = await asking.ask_anyone(database, model, body.prompt)
     trail.add(understood=answer.understood, by=by)
-    return _out(answer, by)
+    return shown(answer, by)
 
 
 async def run_question(body: RunQuestion, database: Database, trail: Trail) -> AnswerOut:
     """Run the query of an answer again, edited or not."""
     answer = await database.read(asking.answer, body.query)
     trail.add(understood=answer.understood)
-    return _out(answer, "query")
+    return shown(answer, "query")
 
 
-def _out(answer: Answer, by: Literal["grammar", "model", "query"]) -> AnswerOut:
+def shown(answer: Answer, by: Literal["grammar", "model", "query"]) -> AnswerOut:
+    """Return the answer as responses show it."""
     found = answer.found
     return AnswerOut(
         answer=answer.text,
