@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
-from sqlalchemy import Column, Select, case, func, select
+from sqlalchemy import Column, Select, case, func, literal, select
 from sqlmodel import Session
 
 from services.inventory.dated import midnight
 from services.inventory.exact import Exact, joined
-from services.inventory.models import COSTS
+from services.inventory.models import COST_DAYS, COSTS
 from services.inventory.schemas import WorkspaceId
 from shared.http.schemas import Id, Output, Page, Query, example
 from shared.ids import first_id
@@ -18,6 +18,7 @@ from shared.lists.times import Day
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 GROUPS_MAX = 500
+# How to group each cost, and those groups that whole days and accounts are enough for.
 GROUPS: Mapping[str, Any] = {
     "month": func.substr(COSTS.c.day, 1, 7),
     "day": COSTS.c.day,
@@ -25,6 +26,11 @@ GROUPS: Mapping[str, Any] = {
     "workspace": COSTS.c.workspace_id,
     "region": COSTS.c.region,
     "account": COSTS.c.account,
+}
+GROUPS_OF_DAYS: Mapping[str, Any] = {
+    "month": func.substr(COST_DAYS.c.day, 1, 7),
+    "day": COST_DAYS.c.day,
+    "account": COST_DAYS.c.account,
 }
 COLUMNS: Mapping[str, Column[Any]] = {
     "workspace_id": COSTS.c.workspace_id,
@@ -135,16 +141,14 @@ def find(session: Session, query: CostFilters, page: PageQuery) -> Page[CostOut]
 
 def sums(session: Session, query: SumCosts) -> SumsOut:
     """Sum by group: months and days newest first, other groups largest first."""
-    group, execute = GROUPS[query.by], session.connection().execute
-    rows = execute(
-        _where(_summed(group), query).group_by(group, COSTS.c.currency).limit(GROUPS_MAX + 1)
-    ).all()
+    execute = session.connection().execute
+    rows = execute(_summed(query, query.by).limit(GROUPS_MAX + 1)).all()
     found = [
         SumOut(
             key=row[0],
             currency=row[1],
             amount=joined(row[2], row[3]),
-            estimated=bool(row[4]),
+            estimated=row[4] > 0,
             rows=row[5],
         )
         for row in rows[:GROUPS_MAX]
@@ -153,25 +157,27 @@ def sums(session: Session, query: SumCosts) -> SumsOut:
         found.sort(key=lambda one: one.key, reverse=True)
     else:
         found.sort(key=lambda one: one.amount, reverse=True)
-    whole = execute(_where(_summed(COSTS.c.currency), query).group_by(COSTS.c.currency))
-    total = {row[0]: joined(row[2], row[3]) for row in whole}
+    total = {row[1]: joined(row[2], row[3]) for row in execute(_summed(query, None))}
     return SumsOut(by=query.by, sums=found, total=total, truncated=len(rows) > GROUPS_MAX)
 
 
-def _summed(group: Any) -> Select[Any]:
-    columns = COSTS.c
+def _summed(query: SumCosts, by: str | None) -> Select[Any]:
+    """Sum by a group and currency, or only by currency; of whole days where these are enough."""
+    if query.workspace_id is None and (by is None or by in GROUPS_OF_DAYS):
+        table, groups = COST_DAYS, GROUPS_OF_DAYS
+        figures = func.sum(COST_DAYS.c.estimated), func.sum(COST_DAYS.c.rows)
+    else:
+        table, groups = COSTS, GROUPS
+        figures = func.sum(case((COSTS.c.estimated, 1), else_=0)), func.sum(literal(1))
+    columns = table.c
+    group = literal("") if by is None else groups[by]
     amount = func.sum(columns.amount_whole), func.sum(columns.amount_part)
-    return select(
-        group, columns.currency, *amount, func.max(case((columns.estimated, 1), else_=0)), func.count()
-    )
-
-
-def _where(statement: Select[Any], query: SumCosts) -> Select[Any]:
+    found = select(group, columns.currency, *amount, *figures)
     if query.start_date is not None:
-        statement = statement.where(COSTS.c.day >= query.start_date.isoformat())
+        found = found.where(columns.day >= query.start_date.isoformat())
     if query.end_date is not None:
-        statement = statement.where(COSTS.c.day < query.end_date.isoformat())
+        found = found.where(columns.day < query.end_date.isoformat())
     for name in ("workspace_id", "account"):
         if getattr(query, name) is not None:
-            statement = statement.where(COLUMNS[name] == getattr(query, name))
-    return statement
+            found = found.where(columns[name] == getattr(query, name))
+    return found.group_by(*([] if by is None else [group]), columns.currency).having(figures[1] > 0)

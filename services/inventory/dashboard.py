@@ -3,14 +3,18 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import func, select
 from sqlmodel import Session
 
 from services.inventory import accounts, advices, costs, usage
 from services.inventory.advices import AdviceSum
-from services.inventory.costs import SumCosts, SumsOut
+from services.inventory.costs import SumCosts
 from services.inventory.dated import first_day, month_of
 from services.inventory.exact import Exact
 from services.inventory.models import GONE, PARTS, PRESENT, SCANS, SYNCS, WORKSPACES
@@ -25,6 +29,9 @@ KEPT_SECONDS = 15.0
 RECENT = 10
 SYNCS_CHECKED = 3  # only one runs at a time
 UNKNOWN = "UNKNOWN"
+# The sources of a sync that change the WorkSpaces, and the hours.
+OF_WORKSPACES, OF_USAGE = ("workspaces",), ("usage", "billing")
+T = TypeVar("T")
 
 
 class DashboardOut(Output):
@@ -84,7 +91,7 @@ class Dashboard:
         self._is_demo = is_demo
         self._lock = threading.Lock()
         self._kept: tuple[float, DashboardOut] | None = None
-        self._costs: tuple[object, SumsOut] | None = None
+        self._counted: dict[str, tuple[object, Any]] = {}
 
     def show(self, session: Session) -> DashboardOut:
         kept = self._kept
@@ -96,6 +103,49 @@ class Dashboard:
             return self._kept[1]
 
     def work_out(self, session: Session) -> DashboardOut:
+        execute = session.connection().execute
+        scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
+        month = month_of(now().date())
+        counted = self._since(session, OF_WORKSPACES, month, partial(_Counts.of, session))
+        used = self._since(session, OF_USAGE, month, partial(usage.summary, session, month))
+        billed = costs.sums(session, SumCosts(by="month", start_date=first_day(month)))
+        return DashboardOut(
+            is_demo=self._is_demo,
+            total_workspaces=counted.states.total(),
+            gone_workspaces=counted.gone,
+            by_state=dict(sorted(counted.states.items())),
+            by_running_mode=dict(sorted(counted.modes.items())),
+            accounts=dict(sorted(Counter(one["status"] for one in accounts.live(session)).items())),
+            month=month,
+            cost=billed.total,
+            cost_estimated=any(one.estimated for one in billed.sums),
+            usage=used,
+            advice=advices.sums(session),
+            last_read={row[0]: row[1] for row in execute(scans)},
+            recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
+            as_of=now(),
+        )
+
+    def _since(self, session: Session, sources: Sequence[str], month: str, work: Callable[[], T]) -> T:
+        """Do this work again only after a sync has read a page of these sources: there may be many rows."""
+        version = month, _read_so_far(session, sources)
+        kept = self._counted.get(sources[0])
+        if kept is None or kept[0] != version:
+            kept = self._counted[sources[0]] = (version, work())
+        found: T = kept[1]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """The numbers of WorkSpaces."""
+
+    states: Counter[str]
+    modes: Counter[str]
+    gone: int
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
         execute, columns = session.connection().execute, WORKSPACES.c
         states, modes = Counter[str](), Counter[str]()
         groups = select(columns.state, columns.running_mode, func.count()).where(columns.presence == PRESENT)
@@ -103,41 +153,17 @@ class Dashboard:
             states[state] += number
             modes[mode or UNKNOWN] += number
         gone = select(func.count()).select_from(WORKSPACES).where(columns.presence == GONE)
-        scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
-        month = month_of(now().date())
-        billed = self._costs_of(session, month)
-        return DashboardOut(
-            is_demo=self._is_demo,
-            total_workspaces=states.total(),
-            gone_workspaces=execute(gone).scalar_one(),
-            by_state=dict(sorted(states.items())),
-            by_running_mode=dict(sorted(modes.items())),
-            accounts=dict(sorted(Counter(one["status"] for one in accounts.live(session)).items())),
-            month=month,
-            cost=billed.total,
-            cost_estimated=any(one.estimated for one in billed.sums),
-            usage=usage.summary(session, month),
-            advice=advices.sums(session),
-            last_read={row[0]: row[1] for row in execute(scans)},
-            recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
-            as_of=now(),
-        )
-
-    def _costs_of(self, session: Session, month: str) -> SumsOut:
-        """Sum the costs of a month again only after a sync has read some, as there may be millions."""
-        version = month, _last_read_of_costs(session)
-        kept = self._costs
-        if kept is None or kept[0] != version:
-            query = SumCosts(by="month", start_date=first_day(month))
-            kept = self._costs = (version, costs.sums(session, query))
-        return kept[1]
+        return cls(states, modes, execute(gone).scalar_one())
 
 
-def _last_read_of_costs(session: Session) -> object:
-    """Return what changes whenever a sync changes costs."""
+def _read_so_far(session: Session, sources: Sequence[str]) -> object:
+    """Return what changes with every page of these sources, as only syncs change their rows."""
     latest = select(SYNCS.c.id).order_by(SYNCS.c.id.desc()).limit(SYNCS_CHECKED)
-    billing = PARTS.c.sync.in_(latest), PARTS.c.source == syncs.BILLING
-    names = ("sync", "number", "seen", "changed", "gone", "state")
-    parts = session.connection().execute(select(*(PARTS.c[name] for name in names)).where(*billing))
-    scans = select(func.max(SCANS.c.completed)).where(SCANS.c.source == syncs.BILLING)
-    return session.connection().execute(scans).scalar(), sorted(map(tuple, parts))
+    keys = PARTS.c.sync, PARTS.c.state
+    figures = (func.sum(PARTS.c[name]) for name in ("seen", "changed", "gone", "calls"))
+    parts = (
+        select(*keys, func.count(), *figures)
+        .where(PARTS.c.sync.in_(latest), PARTS.c.source.in_(sources))
+        .group_by(*keys)
+    )
+    return sorted(tuple(row) for row in session.connection().execute(parts))

@@ -227,6 +227,20 @@ class Cost(Table, table=True):
     pulled: datetime = Field(sa_type=UtcDateTime)
 
 
+class CostDay(Table, table=True):
+    """The sum of the costs of one account on one day; its `rows`, and how many of them are `estimated`."""
+
+    __tablename__ = "cost_days"
+
+    day: str = Field(primary_key=True, max_length=10)
+    account: str = Field(primary_key=True, max_length=ID)
+    currency: str = Field(primary_key=True, max_length=10)
+    amount_whole: int = Field(sa_type=BigInteger)
+    amount_part: int = Field(sa_type=BigInteger)
+    rows: int
+    estimated: int
+
+
 class UsageDay(Table, table=True):
     """How a WorkSpace was used on one day; days without a connection have no row."""
 
@@ -338,6 +352,7 @@ AWS_CHANGES = table_of(AwsChange)
 LOADS = table_of(Load)
 ADVICE = table_of(AdviceRow)
 COSTS = table_of(Cost)
+COST_DAYS = table_of(CostDay)
 SYNCS = table_of(Sync)
 PARTS = table_of(SyncPart)
 SCANS = table_of(Scan)

@@ -9,13 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import case, func, select, update
 
 from services.inventory.app import create_app
 from services.inventory.exact import joined, split, written
-from services.inventory.models import COSTS, SCANS
+from services.inventory.models import COST_DAYS, COSTS, SCANS
 from services.inventory.settings import Settings
 from shared.clock import now
+from shared.data.database import Database
 from shared.testing import running
 from tests.inventory.aws import NUMBER, Double, World
 from tests.inventory.support import ADMIN, USER, add_account, change, sync
@@ -64,8 +65,40 @@ async def sums(inventory: httpx.AsyncClient, query: str) -> dict[str, Decimal]:
     return {one["key"]: Decimal(one["amount"]) for one in response.json()["sums"]}
 
 
+def wrong_days(database_url: str) -> list[str]:
+    """Compare the sums kept for each day with the costs themselves."""
+    names = ("day", "account", "currency")
+    sums = (
+        func.sum(COSTS.c.amount_whole),
+        func.sum(COSTS.c.amount_part),
+        func.count(),
+        func.sum(case((COSTS.c.estimated, 1), else_=0)),
+    )
+    keys = [COSTS.c[name] for name in names]
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.transaction(write=False) as session:
+            execute = session.connection().execute
+            wanted = {
+                tuple(row[:3]): tuple(map(int, row[3:]))
+                for row in execute(select(*keys, *sums).group_by(*keys))
+            }
+            kept = {
+                tuple(row[:3]): tuple(row[3:])
+                for row in execute(select(COST_DAYS).where(COST_DAYS.c.rows != 0))
+            }
+    finally:
+        database.close()
+    assert wanted
+    return [
+        f"{key}: {kept.get(key)} instead of {wanted.get(key)}"
+        for key in kept.keys() | wanted
+        if kept.get(key) != wanted.get(key)
+    ]
+
+
 async def test_sums_match_those_of_aws_exactly(
-    inventory: httpx.AsyncClient, double: Double, world: World
+    inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
 ) -> None:
     rows = add_costs(world)
     world.cost_page_rows = 37
@@ -84,6 +117,7 @@ async def test_sums_match_those_of_aws_exactly(
     whole = (await inventory.get("/billing/summary", headers=USER)).json()
     assert Decimal(whole["total"]["USD"]) == sum(Decimal(row["amount"]) for row in rows)
     assert whole["sums"][0]["estimated"] is True
+    assert wrong_days(database_url) == []
 
 
 async def test_list_has_each_cost_once_and_filters_by_workspace_usage_type_and_day(
@@ -115,7 +149,7 @@ async def test_list_has_each_cost_once_and_filters_by_workspace_usage_type_and_d
 
 
 async def test_second_sync_rereads_three_days_and_applies_changes_and_removals(
-    inventory: httpx.AsyncClient, double: Double, world: World
+    inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
 ) -> None:
     rows = world.place(NUMBER, HOME).costs
     for ago in (0, 1, 2, 8):
@@ -137,6 +171,7 @@ async def test_second_sync_rereads_three_days_and_applies_changes_and_removals(
     assert found[day(0)] == Decimal("3.75")
     assert found[day(1)] == Decimal("1.5")
     assert found[day(8)] == Decimal(3), "older days are final"
+    assert wrong_days(database_url) == []
 
 
 async def test_sync_after_a_long_pause_reads_all_days_since_and_sums_stay_exact(
@@ -190,6 +225,7 @@ async def test_estimates_of_past_months_become_final_and_keep_their_workspaces(
     assert {one["estimated"] for one in found if one["key"] < past} == {False}
     assert {one["key"]: Decimal(one["amount"]) for one in found} == summed(rows, lambda row: row["day"])
     assert by_workspace[""] == Decimal("1.7500000001"), "only the difference has no WorkSpace"
+    assert wrong_days(database_url) == []
 
 
 @pytest.mark.parametrize("is_denied", [True, False])

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlmodel import Session
 
-from services.inventory import usage_months
+from services.inventory import cost_days, usage_months
 from services.inventory.aws import HOME_REGION, AwsFailed, Call, Kind
 from services.inventory.dated import MONTH_CHARACTERS, dated_id, midnight
 from services.inventory.exact import split
@@ -124,7 +124,7 @@ class Billing:
     def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
         if "settled" in rows[0]:
             return settling.settle(session, place, rows[0]["settled"], rows[0]["rows"])
-        execute, changed = session.connection().execute, list[Values]()
+        execute, changed, before = session.connection().execute, list[Values](), list[Values]()
         merged = {row["id"]: row for row in rows}
         ids = [*merged]
         for start in range(0, len(ids), IDS_AT_ONCE):
@@ -134,12 +134,14 @@ class Billing:
             new = [{**merged[one], "pulled": place.seen()} for one in some if one not in known]
             if new:
                 execute(insert(COSTS), new)
-            for one in known:
-                if any(known[one][name] != value for name, value in merged[one].items()):
+            for one, stored in known.items():
+                if any(stored[name] != value for name, value in merged[one].items()):
                     execute(update(COSTS).where(COSTS.c.id == one).values(merged[one]))
                     changed.append(merged[one])
+                    before.append(dict(stored))
             execute(update(COSTS).where(listed).values(pulled=place.seen()))
             changed += new
+        cost_days.apply(session, changed, before)
         _refresh_months(session, place, changed)
         return len(changed)
 
@@ -151,6 +153,7 @@ class Billing:
         rows = [dict(row) for row in session.connection().execute(old).mappings()]
         ids = [row["id"] for row in rows]
         session.connection().execute(delete(COSTS).where(COSTS.c.id.in_(ids)))
+        cost_days.apply(session, [], rows)
         _refresh_months(session, place, rows)
         return len(ids)
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, insert, select, update
 from sqlmodel import Session
 
-from services.inventory import usage_months
+from services.inventory import cost_days, usage_months
 from services.inventory.dated import dated_id, midnight
 from services.inventory.exact import joined, split, written
 from services.inventory.models import COSTS
@@ -45,6 +45,7 @@ def settle(session: Session, place: Place, days: tuple[date, date], rows: Sequen
         settled += 1
         _settle(session, place, key, amounts, reported.get(key, []))
     if settled:
+        cost_days.sum_again(session, place.account, days)
         _refresh_months(session, place.account, days)
     return settled
 
