@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 from sqlmodel import Session
 
-from services.orders.models import LINES, ORDERS, PRODUCTS, ProductStatus
+from services.orders.driver import run
+from services.orders.models import LINES, ORDERS, ProductStatus
 from services.orders.schemas import LineIn
 from services.orders.stock import reservations
 from shared.clock import now
-from shared.data.bulk import one_of
+from shared.data.bulk import insert_rows
 from shared.data.money import MINOR_UNITS_MAX
 from shared.data.statements import Rows, insert_row
 from shared.errors import FieldFault, Invalid
@@ -19,6 +20,13 @@ from shared.ids import new_id
 
 NAME_CHARACTERS_MAX = 200
 _WHOLE = 10_000  # basis points
+_COPIED = ("id", "sku", "name", "price_minor", "currency", "tax_basis_points", "status", "track_stock")
+_BY_ID = {
+    "sqlite": "SELECT id, sku, name, price_minor, currency, tax_basis_points, status, track_stock"
+    " FROM products WHERE id IN (SELECT value FROM json_each(?))",
+    "postgresql": "SELECT id, sku, name, price_minor, currency, tax_basis_points, status, track_stock"
+    " FROM products WHERE id = ANY(%s)",
+}
 _OF_ORDER = Rows(select(LINES).where(LINES.c.order_id == bindparam("order_id")).order_by(LINES.c.line))
 
 
@@ -58,7 +66,7 @@ def place(
         line_count=len(lines),
         reserved_until=now() + kept_for if tracked and kept_for else None,
     )
-    session.connection().execute(insert(LINES), lines)
+    insert_rows(session, LINES, lines)
     reservations.reserve(session, order_id, tracked, user_id)
     return order, lines
 
@@ -94,8 +102,8 @@ def summary(names: Sequence[str]) -> str:
 def _products(session: Session, wanted: Sequence[LineIn]) -> dict[str, dict[str, Any]]:
     """Return the products by id, or refuse lines that cannot be ordered together."""
     ids = [one.product_id for one in wanted]
-    found = session.connection().execute(select(PRODUCTS).where(one_of(session, PRODUCTS.c.id, ids)))
-    products = {row["id"]: dict(row) for row in found.mappings() if row["status"] == ProductStatus.ACTIVE}
+    found = (dict(zip(_COPIED, row, strict=True)) for row in run(session, _BY_ID, ids, [ids]).fetchall())
+    products = {row["id"]: row for row in found if row["status"] == ProductStatus.ACTIVE}
     faults: list[FieldFault] = []
     currencies = [products[one]["currency"] for one in ids if one in products]
     for number, product_id in enumerate(ids):

@@ -58,18 +58,8 @@ def move(
             raise NotFound
         raise NotEnoughStock(available=max(found["on_hand"] - found["reserved"], 0))
     for portion in portions:
-        _move_at(session, level, kind, portion, cause)
+        move_at(session, level, kind, portion, cause)
     return level
-
-
-def reserve(session: Session, product_id: str, quantity: int, cause: Cause) -> bool:
-    """Reserve pieces wherever they are; return False if there are too few."""
-    level = change_level(session, product_id, MoveKind.RESERVE, quantity)
-    if level is None:
-        return False
-    for portion in spread(LOCATIONS.rows(session, product_id=product_id), quantity):
-        _move_at(session, level, MoveKind.RESERVE, portion, cause)
-    return True
 
 
 def available(session: Session, product_id: str) -> int:
@@ -111,11 +101,11 @@ def change_level(session: Session, product_id: str, kind: MoveKind, quantity: in
     if row is None:
         return None
     level = row._asdict()
-    _tell(session, level, on_hand - reserved)
+    tell(session, level, on_hand - reserved)
     return level
 
 
-def _move_at(
+def move_at(
     session: Session, level: Mapping[str, Any], kind: MoveKind, portion: Portion, cause: Cause
 ) -> None:
     """Change the stock of a location whose level has been changed, and record the move."""
@@ -168,7 +158,7 @@ def _possible(table: Table, on_hand: int, reserved: int, backorder: Any) -> list
     return conditions
 
 
-def _tell(session: Session, level: Mapping[str, Any], change: int) -> None:
+def tell(session: Session, level: Mapping[str, Any], change: int) -> None:
     """Emit the new level, and note when it crosses the limit of the product in either direction."""
     product_id, now = level["product_id"], level["on_hand"] - level["reserved"]
     emit(

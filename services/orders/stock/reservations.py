@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from services.orders.errors import NotEnoughStock, NotOnHand, OutOfStock
 from services.orders.models import MOVES, MoveKind, OrderStatus
-from services.orders.stock import moves
+from services.orders.stock import bulk, moves
 from services.orders.stock.moves import Cause, Portion
 from shared.data.bulk import one_of
 
@@ -26,13 +26,16 @@ Key = tuple[str, str]  # product and order
 
 def reserve(session: Session, order_id: str, wanted: Mapping[str, int], by: str) -> None:
     """Reserve these quantities by product, all or none."""
-    short = []
-    for product_id in sorted(wanted):
-        if not moves.reserve(session, product_id, wanted[product_id], Cause(by, order_id)):
-            left = moves.available(session, product_id)
-            short.append({"product_id": product_id, "quantity": wanted[product_id], "available": left})
+    if not wanted:
+        return
+    short = bulk.reserve(session, wanted, Cause(by, order_id))
     if short:
-        raise OutOfStock(lines=short)
+        raise OutOfStock(
+            lines=[
+                {"product_id": one, "quantity": wanted[one], "available": moves.available(session, one)}
+                for one in short
+            ]
+        )
 
 
 def follow(session: Session, order_ids: Sequence[str], step: OrderStatus, by: str) -> None:
