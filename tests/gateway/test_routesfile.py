@@ -77,6 +77,7 @@ def test_routes_yaml_of_the_project_covers_services_and_aliases(monkeypatch: pyt
         "/api/v1/workspaces/ws-1/metrics": "/classic/workspaces/ws-1/metrics",
         "/api/v1/dashboard": "/classic/dashboard",
         "/api/v1/admin/aws-accounts/7/test": "/classic/admin/aws-accounts/7/test",
+        "/api/v1/admin/users/7": "/classic/admin/users/7",
     }.items():
         match = table.match(target.encode())
         assert match.target.decode() == place

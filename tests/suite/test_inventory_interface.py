@@ -56,6 +56,7 @@ async def test_admin_walks_through_every_page(demo: Suite) -> None:
         await _sync(client)
         await _look_at_usage_costs_and_calls(client)
         await _add_an_account_with_a_wrong_key(client)
+        await _manage_users(client, signed_in.json()["user"]["id"])
 
     assert any("demo: the inventory shows an invented company" in line for line in demo.lines)
     assert not any(SECRET in line for line in demo.lines)
@@ -119,3 +120,25 @@ async def _add_an_account_with_a_wrong_key(client: httpx.AsyncClient) -> None:
     listed = await client.get(path)
     assert [one["status"] for one in listed.json()["accounts"]] == ["connected", "error"]
     assert not any(SECRET in response.text for response in (added, tested, listed))
+
+
+async def _manage_users(client: httpx.AsyncClient, own_id: str) -> None:
+    """Add, promote and delete a user, as the page of settings does."""
+    path = "/api/v1/admin/users"
+    body = {"username": "helper", "email": "helper@example.com", "password": "correct horse", "role": "USER"}
+    added = await client.post(path, json=body)
+    assert added.status_code == 201, added.text
+    one = f"{path}/{added.json()['user_id']}"
+    again = await client.post(path, json=body)
+    assert (again.status_code, isinstance(again.json()["error"], str)) == (409, True)
+    assert (await client.put(one, json={"email": "", "role": "ADMIN", "password": ""})).status_code == 200
+    (user, *_) = (await get(client, "/admin/users"))["users"]
+    assert (user["username"], user["role"], user["duo_verified"]) == ("helper", "ADMIN", False)
+    login = {"username": "helper", "password": "correct horse"}
+    first = await client.post("/auth/login", json=login)
+    assert (first.status_code, first.json()["code"]) == (403, "password_change_required")
+    own = await client.delete(f"{path}/{own_id}")
+    assert (own.status_code, own.json()["error"]) == (400, "You cannot delete your own account.")
+    assert (await client.delete(one)).status_code == 200
+    assert len((await get(client, "/admin/users"))["users"]) == 1
+    assert (await client.post("/auth/login", json=login)).status_code == 401

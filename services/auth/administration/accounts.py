@@ -4,9 +4,18 @@ from sqlalchemy import select
 from sqlmodel import Session
 
 from services.auth.access_keys.access_keys import delete_keys
-from services.auth.accounts.accounts import flush_names, lock_admins, locked_account, refuse_last_admin
+from services.auth.accounts.accounts import (
+    add_account,
+    flush_names,
+    lock_admins,
+    locked_account,
+    new_account,
+    refuse_last_admin,
+)
 from services.auth.administration.schemas import ListAccounts
 from services.auth.credentials.devices import forget_devices
+from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.events import tell_changed, tell_deleted
 from services.auth.exports.exports import delete_exports
 from services.auth.factors.challenges import close_challenges
@@ -15,8 +24,9 @@ from services.auth.mails.links import forget_links
 from services.auth.mails.mails import Mails, Template
 from services.auth.models import ACCOUNTS, Account, Role, Status
 from services.auth.providers.identities import delete_identities
-from services.auth.schemas import AccountOut, ChangeAccount
+from services.auth.schemas import AccountOut, ChangeAccount, Register
 from services.auth.sessions.sessions import Sessions
+from shared.data.database import Database
 from shared.errors import NotFound
 from shared.events import Trail
 from shared.http.schemas import Page
@@ -43,6 +53,27 @@ def find_page(session: Session, query: ListAccounts) -> Page[AccountOut]:
 
 def _shown(row: dict[str, object]) -> AccountOut:
     return AccountOut.unchecked(row, email_verified=row["verified"] is not None)
+
+
+async def create(
+    body: Register,
+    role: Role,
+    database: Database,
+    passwords: Passwords,
+    policy: PasswordPolicy,
+    trail: Trail,
+) -> Account:
+    """Create an account without signing in to it; its owner chooses another password at the first sign-in."""
+    policy.require(body.password, "password", body.email, body.username)
+    account = new_account(body, await passwords.hash(body.password))
+    account.role, account.must_change_password = role, True
+    return await database.run(_add, account, trail)
+
+
+def _add(session: Session, account: Account, trail: Trail) -> Account:
+    trail.resource = add_account(session, account).id
+    trail.write(session)
+    return account
 
 
 def change(
@@ -77,16 +108,31 @@ def change(
     return account
 
 
+def set_password(
+    session: Session, account_id: str, password_hash: str, sessions: Sessions, mails: Mails
+) -> None:
+    """Set a password that the owner has to change, and end what the old one opened; a mail says so."""
+    account = existing(session, account_id)
+    account.password_hash, account.must_change_password = password_hash, True
+    sessions.end_all(session, account)
+    forget_devices(session, account.id)
+    forget_links(session, account.id)
+    close_challenges(session, account.id)
+    account.touch()
+    tell_changed(session, account)
+    mails.send(session, Template.PASSWORD_CHANGED, account.email, account_id=account.id)
+
+
 def sign_out(session: Session, account_id: str, sessions: Sessions) -> None:
     """End all sessions of an account and revoke everything granted to apps."""
-    sessions.end_all(session, _existing(session, account_id))
+    sessions.end_all(session, existing(session, account_id))
 
 
 def reset_factors(
     session: Session, account_id: str, sessions: Sessions, factors: Factors, mails: Mails
 ) -> None:
     """Remove the second factors of an account, end its sessions and notify the owner by mail."""
-    account = _existing(session, account_id)
+    account = existing(session, account_id)
     had_any = factors.kinds_of(session, account.id)
     factors.remove_all(session, account.id)
     close_challenges(session, account.id)
@@ -99,6 +145,18 @@ def reset_factors(
             account_id=account.id,
             factor="all second factors, by an admin",
         )
+
+
+def delete(session: Session, account_id: str, sessions: Sessions, factors: Factors, trail: Trail) -> None:
+    """Delete an account: erase its personal data and keep its id. Only the first deletion is recorded."""
+    admins = lock_admins(session)
+    account = locked_account(session, account_id)
+    if account is None:
+        raise NotFound
+    if account.status == Status.DELETED:
+        trail.is_written = True
+        return
+    erase(session, account, admins, sessions, factors)
 
 
 def erase(
@@ -119,7 +177,8 @@ def erase(
     tell_deleted(session, account)
 
 
-def _existing(session: Session, account_id: str) -> Account:
+def existing(session: Session, account_id: str) -> Account:
+    """Read and lock an account that is not deleted."""
     account = locked_account(session, account_id)
     if account is None or account.status == Status.DELETED:
         raise NotFound

@@ -2,13 +2,12 @@
 
 from sqlmodel import Session
 
-from services.auth.accounts.accounts import add_account, lock_admins, locked_account, new_account
 from services.auth.administration import accounts
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
 from services.auth.factors.factors import Factors
 from services.auth.mails.mails import Mails
-from services.auth.models import Account, Status
+from services.auth.models import Account
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
 from services.auth.sessions.sessions import Sessions
 from shared.data.database import Database
@@ -29,16 +28,8 @@ async def create_account(
     body: CreateAccount, database: Database, passwords: Passwords, policy: PasswordPolicy, trail: Trail
 ) -> AccountOut:
     """Create an account without signing in to it; its owner chooses another password at the first sign-in."""
-    policy.require(body.password, "password", body.email, body.username)
-    account = new_account(body, await passwords.hash(body.password))
-    account.role, account.must_change_password = body.role, True
-    return AccountOut.model_validate(await database.run(_add, account, trail))
-
-
-def _add(session: Session, account: Account, trail: Trail) -> Account:
-    trail.resource = add_account(session, account).id
-    trail.write(session)
-    return account
+    account = await accounts.create(body, body.role, database, passwords, policy, trail)
+    return AccountOut.model_validate(account)
 
 
 def change_account(
@@ -59,11 +50,4 @@ def delete_account(
     account_id: Id, sessions: Sessions, session: Session, factors: Factors, trail: Trail
 ) -> None:
     """Delete an account: erase its personal data and keep its id."""
-    admins = lock_admins(session)
-    account = locked_account(session, account_id)
-    if account is None:
-        raise NotFound
-    if account.status == Status.DELETED:
-        trail.is_written = True  # only the first deletion is recorded
-        return
-    accounts.erase(session, account, admins, sessions, factors)
+    accounts.delete(session, account_id, sessions, factors, trail)

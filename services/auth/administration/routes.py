@@ -1,8 +1,8 @@
 """Accounts, for admins and for other services of the suite."""
 
-from services.auth.administration import admin_handlers, handlers
+from services.auth.administration import admin_handlers, classic_handlers, handlers
 from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
-from shared.errors import NotFound
+from shared.errors import BadRequest, NotFound
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, internal
@@ -10,6 +10,7 @@ from shared.identity.tokens import admin, internal
 _TAKEN = (EmailTaken, UsernameTaken)
 _ACCOUNTS, _ACCOUNT = "/internal/accounts", "/internal/accounts/{account_id}"
 
+_CLASSIC, _CLASSIC_USER = "/classic/admin/users", "/classic/admin/users/{account_id}"
 _ADMIN, _SCOPE = "/auth/accounts/{account_id}", "admin:users"
 
 OPERATIONS = [
@@ -44,6 +45,35 @@ OPERATIONS = [
         step_up=RECENT,
         status=204,
         errors=(NotFound,),
+    ),
+    Operation("GET", _CLASSIC, classic_handlers.classic_users, access=admin, scope=_SCOPE),
+    Operation(
+        "POST",
+        _CLASSIC,
+        classic_handlers.classic_add_user,
+        access=admin,
+        scope=_SCOPE,
+        step_up=RECENT,
+        status=201,
+        errors=_TAKEN,
+    ),
+    Operation(
+        "PUT",
+        _CLASSIC_USER,
+        classic_handlers.classic_change_user,
+        access=admin,
+        scope=_SCOPE,
+        step_up=RECENT,
+        errors=(NotFound, *_TAKEN, LastAdmin),
+    ),
+    Operation(
+        "DELETE",
+        _CLASSIC_USER,
+        classic_handlers.classic_delete_user,
+        access=admin,
+        scope=_SCOPE,
+        step_up=RECENT,
+        errors=(BadRequest, NotFound, LastAdmin),
     ),
     Operation(
         "POST",

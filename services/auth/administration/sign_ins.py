@@ -18,22 +18,29 @@ def sign_ins_by_account(session: Session, query: PageQuery) -> tuple[dict[str, S
     checked = [ACCOUNTS.c.status != Status.DELETED]
     page = paginate(session, select(ACCOUNTS), ACCOUNTS.c.id, query, _shown, checked=checked)
     ids = [one.id for one in page.items]
-    sessions, identities = _last_sessions(session, ids), _uses(session, ids)
+    last, uses = last_sign_ins(session, ids), _uses(session, ids)
     found = {}
     for account in page.items:
-        used, uses = identities.get(account.id, (None, 0))
-        moments = [one for one in (sessions.get(account.id), used) if one is not None]
         found[account.id] = SignInsOut(
             email=account.email,
             first_login=account.created,
-            last_login=max(moments, default=None),
-            login_count=uses,
+            last_login=last.get(account.id),
+            login_count=uses.get(account.id, (None, 0))[1],
         )
     return found, page.next
 
 
 def _shown(row: dict[str, Any]) -> AccountOut:
     return AccountOut.unchecked(row, email_verified=row["verified"] is not None)
+
+
+def last_sign_ins(session: Session, ids: Sequence[str]) -> dict[str, datetime]:
+    """Return the time of the last sign-in of each account, with a password or a provider."""
+    found = _last_sessions(session, ids)
+    for account_id, (used, _) in _uses(session, ids).items():
+        if used is not None:
+            found[account_id] = max(used, found.get(account_id, used))
+    return found
 
 
 def _last_sessions(session: Session, ids: Sequence[str]) -> dict[str, datetime]:
