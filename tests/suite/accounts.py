@@ -33,5 +33,16 @@ async def sign_in_admin(client: httpx.AsyncClient) -> Person:
     return _person(response.json()["user"]["email"], response.json())
 
 
+async def register_admin(client: httpx.AsyncClient) -> Person:
+    """Register an account that the first admin makes an admin, and sign it in."""
+    first, made = await sign_in_admin(client), await register(client)
+    change = {"role": "admin", "reason": "role_changed"}
+    changed = await client.patch(f"/auth/accounts/{made.id}", json=change, headers=first.headers)
+    assert changed.status_code == 200, changed.text
+    response = await client.post("/auth/login", json={"email": made.email, "password": PASSWORD})
+    assert response.status_code == 200, response.text
+    return _person(made.email, response.json())
+
+
 def _person(email: str, answer: dict[str, Any]) -> Person:
     return Person(answer["user"]["id"], email, bearer(answer["token"]), answer["refresh_token"])
