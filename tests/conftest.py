@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 import structlog
+from hypothesis import HealthCheck
 from pydantic import TypeAdapter
 
 from shared import testing
@@ -38,6 +40,11 @@ def pytest_configure() -> None:
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
     databases.share_compiled_statements()
     watchdog.guard()
+    # A busy machine makes any example slow.
+    hypothesis.settings.register_profile(
+        "any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any speed")
     # httpx tries to import it several times per request, searching all of sys.path.
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 

@@ -161,7 +161,7 @@ def root_over(hashes: list[bytes]) -> bytes:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_only_the_tree_that_continues_another_has_a_proof(data: st.DataObject) -> None:
     to = data.draw(st.integers(1, 600))
     size = data.draw(st.integers(1, to))
@@ -181,7 +181,7 @@ def test_only_the_tree_that_continues_another_has_a_proof(data: st.DataObject) -
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_proof_of_a_record_shows_the_tree_before_it(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 600))
     seq = data.draw(st.integers(0, size - 1))

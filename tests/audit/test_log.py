@@ -75,7 +75,7 @@ class TestAppend:
 
         assert rows(log)[1].received == first.received
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.dictionaries(
             st.text(st.characters(exclude_categories=["Cs"]), max_size=8),

@@ -84,7 +84,7 @@ class TestCanonical:
 
         assert canonical(again) == text
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=5)
     @given(st.lists(documents, min_size=200, max_size=200))
     def test_canonical_text_is_that_of_javascript(self, several: list[Any]) -> None:
         (node,) = support.need("node")

@@ -316,7 +316,7 @@ number = st.integers(min_value=0, max_value=10**6)
 
 
 class TestRandomChanges:
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.sampled_from(["byte", "delete", "repeat", "swap", "cut", "member"]), number, number, number)
     def test_no_change_passes_unnoticed(
         self, made: Log, full: list[bytes], what: str, first: int, second: int, third: int

@@ -24,7 +24,7 @@ values = st.text(
 
 
 @given(st.lists(segments, max_size=4), queries, st.lists(values, max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_path_query_and_values_arrive_byte_for_byte(
     gateway: RunningGateway, parts: list[str], query: str, sent: list[str]
 ) -> None:
@@ -301,7 +301,7 @@ streams = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8)
 
 
 @given(streams, st.lists(st.integers(1, 700), max_size=12))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_order_of_requests_and_packet_boundaries_do_not_matter(
     gateway: RunningGateway, sent: list[bytes], cuts: list[int]
 ) -> None:

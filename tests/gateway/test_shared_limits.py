@@ -50,7 +50,7 @@ async def stores(url: str, number: int) -> AsyncIterator[list[LimitStore]]:
         yield [await stack.enter_async_context(LimitStore(url, PATIENCE)) for _ in range(number)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=3), st.integers(1, 40), st.integers(1, 3))
 async def test_exactly_the_burst_passes_however_many_requests_are_concurrent(
     server: RedisServer, bursts: list[int], requests: int, gateways: int

@@ -45,7 +45,7 @@ def page(session: Session, **query: object) -> Page[NoteOut]:
     return paginate(session, select(NOTES), NOTES.c.id, PageQuery.model_validate(query), NoteOut.unchecked)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.integers(0, 30), limits=st.lists(st.integers(1, 12)), added=st.lists(st.integers(0, 3)))
 def test_every_row_is_listed_exactly_once_while_rows_are_added(
     database: Database, rows: int, limits: list[int], added: list[int]

@@ -137,7 +137,7 @@ defaults:
 
 
 @given(changed(), st.sampled_from(["GET", "HEAD"]))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_broken_response_never_reaches_another_client(
     changing: tuple[RunningGateway, list[bytes]], answer: bytes, method: str
 ) -> None:

@@ -46,7 +46,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 @given(st.lists(mutated(), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_gateway_and_backend_agree_on_mutated_requests(door: Door, streams: list[bytes]) -> None:
     if door.name == "nginx":  # it rejects bad percent signs before it logs the target
         streams = [stream.replace(b"%", b"") for stream in streams]
