@@ -47,10 +47,18 @@ def block_of(readme: str) -> str:
     return str(block)
 
 
-def test_curl_commands_of_the_readme(tmp_path: Path) -> None:
-    block = block_of("README.md")
-    with running_suite(tmp_path) as suite:
-        output = run(block, suite)
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """The output of the README's commands and of those in docs/files.md, and where the latter download to."""
+    folder = tmp_path_factory.mktemp("documented")
+    lines = block_of("docs/files.md").replace("--output-dir /tmp", f"--output-dir {folder}")
+    with running_suite(folder / "data") as suite:
+        readme, _, files = run(f"{block_of('README.md')}\nprintf '\\f'\n{lines}", suite).partition("\f")
+    return readme, files, folder
+
+
+def test_curl_commands_of_the_readme(documented: tuple[str, str, Path]) -> None:
+    output, _, _ = documented
     registered, profile, order, listed, file = answers(output)
 
     assert output.count("\n") == 5, "each response must end with a newline, or the shell's prompt follows it"
@@ -62,12 +70,10 @@ def test_curl_commands_of_the_readme(tmp_path: Path) -> None:
     assert file["size"] == (ROOT / "README.md").stat().st_size
 
 
-def test_curl_commands_of_the_files_documentation(tmp_path: Path) -> None:
-    lines = block_of("docs/files.md").replace("--output-dir /tmp", f"--output-dir {tmp_path}")
-    with running_suite(tmp_path / "data") as suite:
-        output = run(block_of("README.md") + lines, suite)
+def test_curl_commands_of_the_files_documentation(documented: tuple[str, str, Path]) -> None:
+    _, output, folder = documented
 
-    assert (tmp_path / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
+    assert (folder / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
     assert '"downloads_max":1' in output
     assert output.count("HTTP/1.1 204 ") == 2
     assert re.search(r"^upload-offset: 11\r?\n(.+\n)*content-location: /files/", output, re.MULTILINE)
