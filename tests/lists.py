@@ -378,6 +378,34 @@ def _delivery(number: int) -> dict[str, Any]:
     }
 
 
+def _webhook(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "user_id": _owner(number),
+        "url": "https://hooks.example.com",
+        "description": "",
+        "types": '["order.placed"]',
+        "is_enabled": True,
+        "sealed": "s1.",
+        "failures": 0,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
+def _webhook_message(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "webhook_id": row_id(FEW + 1 + number % 2),
+        "user_id": LARGE,
+        "type": "order.placed",
+        "body": "{}",
+        "state": "failed" if number < 2 * FEW else "delivered",
+        "attempts": 1,
+        "created": moment(number),
+    }
+
+
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
     "auth": Lists(
@@ -424,12 +452,19 @@ LISTS = {
         },
     ),
     "notifications": Lists(
-        {"NOTIFICATIONS": _notification, "DELIVERIES": _delivery},
+        {
+            "NOTIFICATIONS": _notification,
+            "DELIVERIES": _delivery,
+            "WEBHOOKS": _webhook,
+            "WEBHOOK_DELIVERIES": _webhook_message,
+        },
         {
             "unread": ("true", "false"),
             "type": ("message", "order.placed"),
             "state": ("failed", "sent"),
             "user_id": (SMALL, LARGE),
+            "webhook_id": (row_id(FEW + 1),),
+            "/notifications/webhooks/{webhook_id}/messages?state": ("failed", "delivered"),
         },
     ),
     "audit": Lists(

@@ -16,9 +16,14 @@ from services.notifications.models import EVENTS, IDEMPOTENCY
 from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
 from services.notifications.settings import Settings
+from services.notifications.webhooks.outbox import Outbox
+from services.notifications.webhooks.outcomes import Health
+from services.notifications.webhooks.sender import WebhookSender, calls_to_webhooks
+from services.notifications.webhooks.subscriptions import Secrets
 from shared.data.database import Database
 from shared.events import Events
 from shared.peers.client import HttpClient, Peer
+from shared.peers.outbound import Outbound
 from shared.service import create_service
 from shared.work.changes import Changes
 
@@ -29,7 +34,10 @@ def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     client, changes = HttpClient(), Changes()
     mails = Mails(settings, changes)
-    desk = Desk(changes, mails, settings.origin)
+    outbox, secrets = Outbox(settings, changes), Secrets(settings)
+    desk = Desk(changes, mails, outbox, settings.origin)
+    outbound = calls_to_webhooks(settings)
+    sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
     sends = settings.transport != "none"
     mailer = [Mailer(settings, database, mails, changes, transport_of(settings))] if sends else []
     return create_service(
@@ -42,10 +50,18 @@ def create_app(settings: Settings) -> Starlette:
             Changes: changes,
             Desk: desk,
             Mails: mails,
+            Outbox: outbox,
+            Outbound: outbound,
+            Secrets: secrets,
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
         },
         events=Events(EVENTS, consumes(desk), SUBSCRIBERS),
-        beside=[listening(changes, database), *mailer, duties(database, settings, mails)],
+        beside=[
+            listening(changes, database),
+            *mailer,
+            sender,
+            duties(database, settings, mails, outbox, secrets),
+        ],
         on_start=[partial(warn_without_mails, settings)],
     )
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Select, delete, select
+from sqlalchemy import Column, Select, Table, delete, select
 
 from services.notifications.mail.mails import Mails
 from services.notifications.models import (
@@ -13,9 +13,14 @@ from services.notifications.models import (
     NOTIFICATIONS,
     RECIPIENTS,
     SUPPRESSIONS,
+    WEBHOOK_ATTEMPTS,
+    WEBHOOK_DELIVERIES,
+    WEBHOOKS,
     WORK,
 )
 from services.notifications.settings import Settings
+from services.notifications.webhooks.outbox import ENDED, Outbox
+from services.notifications.webhooks.subscriptions import Secrets
 from shared.clock import now
 from shared.data.database import Database
 from shared.ids import first_id
@@ -28,14 +33,16 @@ BATCH_ROWS = 500
 DELETED_KEPT = timedelta(days=90)
 
 
-def duties(database: Database, settings: Settings, mails: Mails) -> Duties:
+def duties(database: Database, settings: Settings, mails: Mails, outbox: Outbox, secrets: Secrets) -> Duties:
     def tidy(is_stopping: IsStopping) -> None:
         kept = timedelta(days=settings.notification_days)
         for delete_some in (
             partial(delete_old_notifications, database, kept),
             partial(delete_old_deliveries, database, kept),
+            partial(delete_old_messages, database, kept),
             partial(delete_old_suppressions, database),
-            partial(delete_late_notifications, database),
+            partial(delete_late_rows, database, NOTIFICATIONS),
+            partial(delete_late_rows, database, WEBHOOKS),
             partial(forget_deleted_accounts, database),
         ):
             while not is_stopping() and delete_some() == BATCH_ROWS:
@@ -44,8 +51,9 @@ def duties(database: Database, settings: Settings, mails: Mails) -> Duties:
     every = [
         Duty("tidy", TIDY_SECONDS, tidy, alone=True),
         Duty("renew_mails", RENEW_SECONDS, partial(mails.sealed.renew, database), alone=True),
+        Duty("renew_webhooks", RENEW_SECONDS, partial(secrets.sealed.renew, database), alone=True),
     ]
-    return Duties(database, every, WORK, queues=[mails.queue])
+    return Duties(database, every, WORK, queues=[mails.queue, outbox.queue])
 
 
 def delete_old_notifications(database: Database, kept: timedelta) -> int:
@@ -72,15 +80,24 @@ def delete_old_suppressions(database: Database) -> int:
     return _delete(database, SUPPRESSIONS.c.to_hash, over.order_by(SUPPRESSIONS.c.until).limit(BATCH_ROWS))
 
 
-def delete_late_notifications(database: Database) -> int:
-    """Delete a batch of notifications that were stored while their account was being deleted."""
+def delete_old_messages(database: Database, kept: timedelta) -> int:
+    """Delete a batch of the oldest messages to webhooks that have ended, with their attempts."""
+    table = WEBHOOK_DELIVERIES
+    old = select(table.c.id).where(table.c.id < first_id(now(), -kept), table.c.state.in_(ENDED))
+    with database.transaction() as session:
+        execute = session.connection().execute
+        ids = list(execute(old.order_by(table.c.id).limit(BATCH_ROWS)).scalars())
+        execute(delete(WEBHOOK_ATTEMPTS).where(WEBHOOK_ATTEMPTS.c.delivery_id.in_(ids)))
+        execute(delete(table).where(table.c.id.in_(ids)))
+    return len(ids)
+
+
+def delete_late_rows(database: Database, table: Table) -> int:
+    """Delete a batch of rows that were stored while their account was being deleted."""
     gone = RECIPIENTS.c.deleted > now() - timedelta(seconds=2 * TIDY_SECONDS)
-    joined = NOTIFICATIONS.join(RECIPIENTS, NOTIFICATIONS.c.user_id == RECIPIENTS.c.user_id)
-    return _delete(
-        database,
-        NOTIFICATIONS.c.id,
-        select(NOTIFICATIONS.c.id).select_from(joined).where(gone).limit(BATCH_ROWS),
-    )
+    joined = table.join(RECIPIENTS, table.c.user_id == RECIPIENTS.c.user_id)
+    late = select(table.c.id).select_from(joined).where(gone).limit(BATCH_ROWS)
+    return _delete(database, table.c.id, late)
 
 
 def forget_deleted_accounts(database: Database) -> int:

@@ -25,3 +25,21 @@ class MailsAreOff(Conflict):
     """This installation sends no mails: neither SMTP_URL nor MAIL_TRANSPORT is set."""
 
     code = "mails_are_off"
+
+
+class TooManyWebhooks(Conflict):
+    """An account may have ten webhooks: delete one first."""
+
+    code = "too_many_webhooks"
+
+
+class WebhookDisabled(Conflict):
+    """This webhook is disabled: enable it first."""
+
+    code = "webhook_disabled"
+
+
+class NotEnded(Conflict):
+    """This delivery has not ended yet; `state_now` is its state."""
+
+    code = "not_ended"

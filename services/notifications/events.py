@@ -23,7 +23,14 @@ from services.notifications import notices
 from services.notifications.kinds import NoticeType, Severity
 from services.notifications.mail.mails import Mail
 from services.notifications.mail.templates import TEMPLATES, built_in
-from services.notifications.models import DELIVERIES, NOTIFICATIONS, PREFERENCES, RECIPIENTS
+from services.notifications.models import (
+    DELIVERIES,
+    NOTIFICATIONS,
+    PREFERENCES,
+    RECIPIENTS,
+    WEBHOOK_DELIVERIES,
+    WEBHOOKS,
+)
 from services.notifications.notices import Desk, Notice
 from shared.clock import now
 from shared.data.database import insert_into
@@ -157,6 +164,7 @@ def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]
     """Delete everything about deleted accounts, and remember that they are gone."""
     execute, gone = session.connection().execute, {event.account_id: event for event in events}
     desk.mails.forget(session, list(gone))
+    desk.outbox.forget_people(session, list(gone))
     blank = {"email": None, "email_verified": False, "role": "", "status": "deleted", "updated": now()}
     rows = [{"user_id": user_id, "deleted": event.deleted, **blank} for user_id, event in gone.items()]
     adding = insert_into(session, RECIPIENTS).values(rows)
@@ -174,6 +182,8 @@ NOTICES: dict[type[Any], MakeNotices] = {
 EXPORTED = [
     table_section("mails", DELIVERIES, "user_id", without=("user_id", "to_hash", "sealed")),
     table_section("notifications", NOTIFICATIONS, "user_id", without=("user_id",)),
+    table_section("webhooks", WEBHOOKS, "user_id", without=("user_id", "sealed")),
+    table_section("webhook_messages", WEBHOOK_DELIVERIES, "user_id", without=("user_id",)),
     table_section("notification_preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),
     table_section("notification_recipient", RECIPIENTS, "user_id", key="user_id", without=("user_id",)),
 ]

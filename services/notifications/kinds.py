@@ -20,6 +20,7 @@ class NoticeType(StrEnum):
     SYNC_FAILED = "sync.failed"
     SECURITY_ALERT = "security.alert"
     EXPORT_READY = "export.ready"
+    WEBHOOK_DISABLED = "webhook.disabled"
     MESSAGE = "message"
 
 
@@ -56,6 +57,10 @@ KINDS: Mapping[NoticeType, Kind] = {
     ),
     NoticeType.EXPORT_READY: Kind(
         "The export of your data is ready.", fixed=frozenset(Channel), has_mail=True
+    ),
+    NoticeType.WEBHOOK_DISABLED: Kind(
+        "A webhook of yours failed for days, or answered 410, and is not called any more.",
+        fixed=frozenset((Channel.IN_APP,)),
     ),
     NoticeType.MESSAGE: Kind("An admin wrote to you.", fixed=frozenset((Channel.IN_APP,))),
 }

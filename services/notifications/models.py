@@ -143,6 +143,69 @@ class MailText(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class Webhook(Table, table=True):
+    """A URL that one account has us call. `types` is a JSON list; the secrets are sealed together.
+
+    `failing_since` is the first failure after the last success, and `open_until` says how long the URL rests
+    after several failures in a row.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index("ix_webhooks_user_id_id", "user_id", "id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    url: str = Field(max_length=2_048)
+    description: str = Field(max_length=200)
+    types: str = Field(sa_type=Text)
+    is_enabled: bool = True
+    disabled_because: str | None = Field(default=None, max_length=20)
+    sealed: str = Field(sa_type=Text)
+    rotated: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failures: int = 0
+    failing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    open_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class WebhookDelivery(Table, table=True):
+    """One message to one webhook. Its id is the `webhook-id`, the same in each attempt and replay."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+        Index("ix_webhook_deliveries_webhook_id_state_id", "webhook_id", "state", "id"),
+        Index("ix_webhook_deliveries_webhook_id_type_id", "webhook_id", "type", "id"),
+        Index("ix_webhook_deliveries_user_id_id", "user_id", "id"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    webhook_id: str = Field(max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    type: str = Field(max_length=50)
+    body: str = Field(sa_type=Text)
+    state: str = Field(max_length=10)
+    attempts: int = 0
+    code: str | None = Field(default=None, max_length=50)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class WebhookAttempt(Table, table=True):
+    """One call, written before it is made. Without an end the process died meanwhile."""
+
+    __tablename__ = "webhook_attempts"
+
+    delivery_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    number: int = Field(primary_key=True)
+    started: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    outcome: str | None = Field(default=None, max_length=10)
+    code: str | None = Field(default=None, max_length=50)
+    status: int | None = None
+
+
 NOTIFICATIONS = table_of(Notification)
 PREFERENCES = table_of(Preferences)
 RECIPIENTS = table_of(Recipient)
@@ -150,6 +213,9 @@ DELIVERIES = table_of(Delivery)
 ATTEMPTS = table_of(Attempt)
 SUPPRESSIONS = table_of(Suppression)
 MAIL_TEXTS = table_of(MailText)
+WEBHOOKS = table_of(Webhook)
+WEBHOOK_DELIVERIES = table_of(WebhookDelivery)
+WEBHOOK_ATTEMPTS = table_of(WebhookAttempt)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)

@@ -18,6 +18,7 @@ from services.notifications.models import (
     TITLE_CHARACTERS_MAX,
 )
 from services.notifications.preferences import NO_CHOICES, choices_of
+from services.notifications.webhooks.outbox import Outbox
 from shared.clock import now
 from shared.errors import NotFound
 from shared.ids import new_id
@@ -43,11 +44,11 @@ class Notice:
 class Desk:
     """Hands notices to the channels that their recipients have switched on."""
 
-    def __init__(self, changes: Changes, mails: Mails, origin: str) -> None:
-        self.changes, self.mails, self._origin = changes, mails, origin
+    def __init__(self, changes: Changes, mails: Mails, outbox: Outbox, origin: str) -> None:
+        self.changes, self.mails, self.outbox, self._origin = changes, mails, outbox, origin
 
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
-        """Store notices and queue their mails, in this transaction; return the rows that people will see.
+        """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
 
         Deleted accounts receive nothing, and only confirmed addresses receive mails: otherwise someone who
         registers with a stranger's address could have them flooded.
@@ -55,6 +56,7 @@ class Desk:
         notices = list(notices)
         people = {one.user_id for one in notices}
         choices, known = choices_of(session, people), _known(session, people)
+        webhooks = self.outbox.subscribed(session, people)
         rows = list[dict[str, Any]]()
         for one in notices:
             recipient, chosen = known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)
@@ -64,6 +66,8 @@ class Desk:
                 rows.append(_row(one))
             if recipient and chosen.wants(one.type, Channel.EMAIL) and not KINDS[one.type].has_mail:
                 self._mail(session, one, recipient)
+            shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
+            self.outbox.add(session, webhooks.get((one.user_id, one.type), ()), one.user_id, one.type, shown)
         if rows:
             session.connection().execute(insert(NOTIFICATIONS), rows)
         for user_id in {row["user_id"] for row in rows}:

@@ -39,7 +39,7 @@ def choices_of(session: Session, people: Collection[str]) -> dict[str, Choices]:
 
 def choose(session: Session, user_id: str, wanted: Iterable[tuple[NoticeType, Channel, bool]]) -> Choices:
     """Make choices, keep the other ones, and return all of them; refuse to switch off what stays on."""
-    _lock(session, user_id)
+    lock(session, user_id)
     made = {kind: dict(channels) for kind, channels in choices_of(session, [user_id])[user_id].made.items()}
     for kind, channel, is_on in wanted:
         if channel in KINDS[kind].fixed and not is_on:
@@ -52,8 +52,8 @@ def choose(session: Session, user_id: str, wanted: Iterable[tuple[NoticeType, Ch
     return Choices(made)
 
 
-def _lock(session: Session, user_id: str) -> None:
-    """Make sure that the person has a row, and lock it, so that no choice made meanwhile is lost."""
+def lock(session: Session, user_id: str) -> None:
+    """Make sure that the person has a row, and lock it until commit: changes wait for each other."""
     row = insert_into(session, PREFERENCES).values(user_id=user_id, choices="{}", updated=now())
     again = row.on_conflict_do_update(index_elements=["user_id"], set_={"user_id": user_id})
     session.connection().execute(again)

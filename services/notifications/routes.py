@@ -3,19 +3,31 @@
 from collections.abc import Callable
 from functools import partial
 
-from services.notifications.errors import AlwaysOn, MailsAreOff, NotFailed, NotQueued
-from services.notifications.handlers import deliveries, own, templates
+from services.notifications.errors import (
+    AlwaysOn,
+    MailsAreOff,
+    NotEnded,
+    NotFailed,
+    NotQueued,
+    TooManyWebhooks,
+    WebhookDisabled,
+)
+from services.notifications.handlers import deliveries, own, templates, webhooks
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
-from shared.identity.tokens import admin
+from shared.identity.tokens import admin, person
 
 READ, WRITE, ADMINISTER = "notifications:read", "notifications:write", "admin:notifications"
 _ONE = "/notifications/{notification_id}"
 _DELIVERY = "/notifications/deliveries/{delivery_id}"
 _TEMPLATE = "/notifications/templates/{name}"
+_WEBHOOK = "/notifications/webhooks/{webhook_id}"
+_MESSAGE = f"{_WEBHOOK}/messages/{{message_id}}"
 _UNKNOWN = (NotFound,)
 
 _for_admins: Callable[..., Operation] = partial(Operation, access=admin, scope=ADMINISTER)
+# A webhook receives what its owner does: no program adds one, and no admin who impersonates its owner.
+_in_person: Callable[..., Operation] = partial(Operation, access=person)
 
 OPERATIONS: list[Operation] = [
     Operation("GET", "/notifications", own.list_notifications, scope=READ),
@@ -62,6 +74,43 @@ OPERATIONS: list[Operation] = [
     _for_admins("PUT", _TEMPLATE, templates.change_template, errors=_UNKNOWN),
     _for_admins("DELETE", _TEMPLATE, templates.restore_template, errors=_UNKNOWN),
     _for_admins("POST", f"{_TEMPLATE}/preview", templates.preview_template, errors=_UNKNOWN),
+    _in_person("GET", "/notifications/webhooks", webhooks.list_webhooks),
+    _in_person(
+        "POST",
+        "/notifications/webhooks",
+        webhooks.create_webhook,
+        status=201,
+        location="/notifications/webhooks/{id}",
+        errors=(TooManyWebhooks,),
+        prepare=webhooks.check_new_url,
+    ),
+    _in_person("GET", _WEBHOOK, webhooks.show_webhook, errors=_UNKNOWN),
+    _in_person("PUT", _WEBHOOK, webhooks.change_webhook, errors=_UNKNOWN, prepare=webhooks.check_changed_url),
+    _in_person("DELETE", _WEBHOOK, webhooks.delete_webhook, status=204, errors=_UNKNOWN),
+    _in_person("POST", f"{_WEBHOOK}/secret", webhooks.rotate_webhook_secret, errors=_UNKNOWN),
+    _in_person(
+        "POST",
+        f"{_WEBHOOK}/test",
+        webhooks.test_webhook,
+        status=202,
+        errors=(*_UNKNOWN, WebhookDisabled, TooManyRequests),
+    ),
+    _in_person("GET", f"{_WEBHOOK}/messages", webhooks.list_webhook_messages, errors=_UNKNOWN),
+    _in_person("GET", _MESSAGE, webhooks.show_webhook_message, errors=_UNKNOWN),
+    _in_person(
+        "POST",
+        f"{_MESSAGE}/replay",
+        webhooks.replay_webhook_message,
+        status=202,
+        errors=(*_UNKNOWN, WebhookDisabled, NotEnded),
+    ),
+    _in_person(
+        "POST",
+        f"{_WEBHOOK}/replay",
+        webhooks.replay_webhook_messages,
+        status=202,
+        errors=(*_UNKNOWN, WebhookDisabled),
+    ),
     Operation("GET", _ONE, own.show_notification, scope=READ, errors=_UNKNOWN),
     Operation("DELETE", _ONE, own.delete_notification, scope=WRITE, status=204, errors=_UNKNOWN),
     Operation("PUT", f"{_ONE}/read", own.mark_notification_read, scope=WRITE, errors=_UNKNOWN),

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from services.notifications.mail.addresses import BadAddress, read_address
 from shared.data.sealed import SealingSettings
+from shared.peers.outbound import OutboundSettings
 
 Transport = Literal["file", "smtp", "none"]
 _SMTP_URL = re.compile(r"smtps?://([^\s/@]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?/?")
@@ -32,7 +33,7 @@ class SmtpServer:
         return self.host not in _LOOPBACK
 
 
-class Settings(SealingSettings):
+class Settings(SealingSettings, OutboundSettings):
     service: ClassVar[str] = "notifications"
 
     port: int = Field(default=8088, ge=1, le=65535)
@@ -46,6 +47,9 @@ class Settings(SealingSettings):
     mail_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
     mail_per_address_daily: int = Field(default=50, ge=1, le=10_000)
     mail_days: float = Field(default=3.0, gt=0, le=30)
+    webhook_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
+    webhook_retry_seconds: float = Field(default=5.0, ge=0.01, le=3600)
+    webhook_disable_days: float = Field(default=5.0, gt=0, le=90)
 
     @field_validator("smtp_url")
     @classmethod

@@ -137,9 +137,11 @@ class Outbound:
         *,
         seconds_max: float = 10.0,
         answer_bytes_max: int = 1024 * 1024,
+        has_breaker: bool = True,  # off: the caller has one that is finer than a host
     ) -> None:
         self._settings, self._purpose = settings, purpose
         self._seconds_max, self._bytes_max = seconds_max, answer_bytes_max
+        self._has_breaker = has_breaker
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self._doors: dict[str, tuple[httpcore.AsyncConnectionPool, GuardedNetwork]] = {}
@@ -166,7 +168,8 @@ class Outbound:
         host = self._host(parts)
         started, outcome = time.monotonic(), "cancelled"
         try:
-            host.require_closed()
+            if self._has_breaker:
+                host.require_closed()
             async with self._place(host):
                 answer = await self._exchange(method, parts, url, body, headers or {})
             outcome = "answered"

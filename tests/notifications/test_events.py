@@ -139,7 +139,7 @@ async def test_old_notifications_and_traces_of_deleted_accounts_are_deleted(
     try:
         kept = timedelta(days=settings.notification_days)
         deleted = [duties.delete_old_notifications(database, kept) for _ in range(3)]
-        late = [duties.delete_late_notifications(database) for _ in range(2)]
+        late = [duties.delete_late_rows(database, NOTIFICATIONS) for _ in range(2)]
         forgotten = [duties.forget_deleted_accounts(database) for _ in range(2)]
         with database.transaction(write=False) as session:
             left = {one.user_id for one in session.connection().execute(RECIPIENTS.select())}

@@ -1,0 +1,240 @@
+"""Calls webhooks: several at once, by any number of replicas, each message by one of them.
+
+An attempt is written before it is made. A process that dies between the answer and the note of it leaves a
+message that is sent again when its lease expires, with the same `webhook-id`.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter as Tally
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import insert, select, update
+from sqlmodel import Session
+
+from services.notifications.models import WEBHOOK_ATTEMPTS, WEBHOOK_DELIVERIES, WEBHOOKS
+from services.notifications.settings import Settings
+from services.notifications.webhooks.outbox import QUEUE, Outbox, State
+from services.notifications.webhooks.outcomes import Health, Job, Outcome, of_answer, put_off_by
+from services.notifications.webhooks.signing import signed_headers
+from services.notifications.webhooks.subscriptions import Secrets
+from shared.clock import now
+from shared.data.database import Database
+from shared.data.sealed import KeyMissing, SealBroken
+from shared.errors import Problem
+from shared.events.failpoints import reached
+from shared.peers.outbound import BadAddress, CallFailed, Outbound
+from shared.process.tasks import end
+from shared.work.changes import Changes
+from shared.work.leased import Leased, LeaseLost
+
+CALLS_MAX = 16  # at once, by each replica
+CALLS_PER_WEBHOOK = 4  # a slow one must not take the places of all others
+ANSWER_BYTES_MAX = 64 * 1024
+AFTER_FAULT_SECONDS = 5.0
+FULL_SECONDS = 1.0
+
+SENT = Counter("webhook_calls_total", "Calls of webhooks, by outcome", ["outcome"])
+
+log = structlog.get_logger(__name__)
+
+
+def calls_to_webhooks(settings: Settings) -> Outbound:
+    """Return what calls webhooks. Each has a breaker of its own: failures of one must not stop others."""
+    return Outbound(
+        settings,
+        "webhooks",
+        seconds_max=settings.webhook_timeout_seconds,
+        answer_bytes_max=ANSWER_BYTES_MAX,
+        has_breaker=False,
+    )
+
+
+class WebhookSender:
+    """Sends while it is open: `async with WebhookSender(…)`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        outbox: Outbox,
+        secrets: Secrets,
+        changes: Changes,
+        health: Health,
+        outbound: Outbound,
+    ) -> None:
+        self._settings, self._database = settings, database
+        self._outbox, self._secrets, self._changes, self._health = outbox, secrets, changes, health
+        self._seconds_max = settings.webhook_timeout_seconds
+        self._outbound = outbound
+        self._stopping = asyncio.Event()
+        self._calls = set[asyncio.Task[None]]()
+        self._active = Tally[str]()  # calls being made, by webhook
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._task = asyncio.create_task(self._always(), name="webhooks")
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Finish the calls that are being made."""
+        self._stopping.set()
+        self._changes.wake(QUEUE)
+        _, late = await asyncio.wait([self._task], timeout=self._seconds_max)
+        await end(late)
+        if self._calls:
+            _, late = await asyncio.wait(self._calls, timeout=self._seconds_max)
+            await end(late)
+        await self._outbound.close()
+
+    async def _always(self) -> None:
+        with self._changes.following(QUEUE) as follower:
+            while not self._stopping.is_set():
+                try:
+                    if await self._turn():
+                        continue
+                except Problem as error:
+                    log.warning("webhooks_paused", error=repr(error))
+                    await self._rest(AFTER_FAULT_SECONDS)
+                except Exception:
+                    log.exception("webhooks_interrupted")
+                    await self._rest(AFTER_FAULT_SECONDS)
+                else:
+                    await follower.changed()
+
+    async def _turn(self) -> bool:
+        """Begin as many calls as there is room for; return whether there may be more to do now."""
+        free = CALLS_MAX - len(self._calls)
+        if free == 0:
+            await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        if not await self._database.read(self._outbox.queue.is_due):
+            return False
+        number, jobs = await self._database.run(self._claim, free)
+        for job in jobs:
+            call = asyncio.create_task(self._handle(job), name="webhooks: call")
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        return number > 0
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _claim(self, session: Session, most: int) -> tuple[int, list[Job]]:
+        """Lease messages, and write their attempts; return how many were due, and those to send.
+
+        Messages of resting webhooks are put off, uncounted.
+        """
+        claimed = {one.body: one for one in self._outbox.queue.claim(session, most)}
+        number = len(claimed)
+        jobs, active = list[Job](), Tally[str](self._active)
+        for row in _with_webhooks(session, claimed):
+            leased, webhook_id, at = claimed.pop(row["id"]), row["webhook_id"], now()
+            if not row["is_enabled"]:
+                self._outbox.queue.finish(session, leased)
+                self._outbox.end(session, row["id"], State.FAILED, "disabled")
+            elif active[webhook_id] >= CALLS_PER_WEBHOOK:
+                self._put_off(session, leased, timedelta(seconds=FULL_SECONDS))
+            elif self._health.rests(session, row, at):
+                self._put_off(session, leased, max(row["open_until"] - at, timedelta(0)))
+            else:
+                active[webhook_id] += 1
+                jobs.append(Job(leased, row["attempts"] + 1, row))
+        for leased in claimed.values():  # of webhooks that were deleted
+            self._outbox.queue.finish(session, leased)
+        _write_attempts(session, jobs)
+        return number, jobs
+
+    def _put_off(self, session: Session, leased: Leased, pause: timedelta) -> None:
+        spread = (pause + timedelta(seconds=0.05)) * random.uniform(1, 1.5)  # noqa: S311 - no secret
+        self._outbox.queue.put_off(session, leased, spread, attempts=leased.attempts - 1)
+
+    async def _handle(self, job: Job) -> None:
+        webhook_id = job.row["webhook_id"]
+        self._active[webhook_id] += 1
+        try:
+            outcome = await self._call(job)
+            reached("webhook: called")
+            SENT.labels(outcome.kind).inc()
+            await self._database.run(self._settle, job, outcome)
+        except LeaseLost:
+            log.warning("webhook_lease_lost", delivery_id=job.row["id"])
+        except Problem as error:  # the lease expires, and the message is sent again
+            log.warning("webhook_not_noted", delivery_id=job.row["id"], error=repr(error))
+        except Exception:
+            log.exception("webhook_interrupted", delivery_id=job.row["id"])
+        finally:
+            self._active[webhook_id] -= 1
+            if not self._active[webhook_id]:
+                del self._active[webhook_id]
+            self._changes.wake(QUEUE)
+
+    async def _call(self, job: Job) -> Outcome:
+        row, at = job.row, now()
+        body = row["body"].encode()
+        try:
+            keys = self._secrets.valid(row["webhook_id"], row["sealed"], row["rotated"], at)
+        except (SealBroken, KeyMissing) as error:
+            log.error("webhook_secret_unreadable", webhook_id=row["webhook_id"], error=repr(error))  # noqa: TRY400
+            return Outcome("failed", "no_secret")
+        signed = signed_headers(keys, row["id"], int(time.time()), body)
+        headers = {"Content-Type": "application/json", "User-Agent": "gatehouse-webhooks", **signed}
+        try:
+            return of_answer(await self._outbound.call("POST", row["url"], body=body, headers=headers))
+        except BadAddress:
+            return Outcome("failed", "address_refused")
+        except CallFailed as error:
+            return Outcome("busy" if error.reason == "busy" else "failed", error.reason)
+
+    def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
+        """Note the outcome; raise LeaseLost if another replica has the message now."""
+        queue, delivery_id, at = self._outbox.queue, job.row["id"], now()
+        queue.renew(session, job.leased)  # locks in the order of a claim: the work, then its webhook
+        noted = {"finished": at, "outcome": outcome.kind, "code": outcome.code, "status": outcome.status}
+        mine = WEBHOOK_ATTEMPTS.c.delivery_id == delivery_id, WEBHOOK_ATTEMPTS.c.number == job.number
+        session.connection().execute(update(WEBHOOK_ATTEMPTS).where(*mine).values(noted))
+        goes_on = self._health.note(session, job.row, outcome, at)
+        pause = put_off_by(outcome, job.leased.attempts, self._settings.webhook_retry_seconds)
+        if outcome.kind == "delivered":
+            queue.finish(session, job.leased)
+            self._outbox.end(session, delivery_id, State.DELIVERED)
+        elif outcome.kind == "failed" and (pause is None or not goes_on):
+            queue.finish(session, job.leased)
+            self._outbox.end(session, delivery_id, State.FAILED, outcome.code)
+        else:
+            counted = job.leased.attempts - (outcome.kind == "busy")
+            queue.put_off(session, job.leased, pause or timedelta(0), attempts=counted)
+            again = {"state": State.QUEUED, "code": outcome.code}
+            one = update(WEBHOOK_DELIVERIES).where(WEBHOOK_DELIVERIES.c.id == delivery_id)
+            session.connection().execute(one.values(again))
+        reached("webhook: settling")
+
+
+def _with_webhooks(session: Session, delivery_ids: Any) -> list[dict[str, Any]]:
+    joined = WEBHOOK_DELIVERIES.join(WEBHOOKS, WEBHOOK_DELIVERIES.c.webhook_id == WEBHOOKS.c.id)
+    of_webhook = ("url", "sealed", "rotated", "is_enabled", "failures", "failing_since", "open_until")
+    columns = [*WEBHOOK_DELIVERIES.c, *(WEBHOOKS.c[name] for name in of_webhook)]
+    found = select(*columns).select_from(joined).where(WEBHOOK_DELIVERIES.c.id.in_(delivery_ids))
+    in_order = found.order_by(WEBHOOK_DELIVERIES.c.webhook_id, WEBHOOK_DELIVERIES.c.id)
+    rows = session.connection().execute(in_order).mappings()
+    return [dict(row) for row in rows]
+
+
+def _write_attempts(session: Session, jobs: list[Job]) -> None:
+    if not jobs:
+        return
+    at: datetime = now()
+    begun = [{"delivery_id": job.row["id"], "number": job.number, "started": at} for job in jobs]
+    session.connection().execute(insert(WEBHOOK_ATTEMPTS), begun)
+    mine = update(WEBHOOK_DELIVERIES).where(WEBHOOK_DELIVERIES.c.id.in_([job.row["id"] for job in jobs]))
+    sending = {"state": State.SENDING, "attempts": WEBHOOK_DELIVERIES.c.attempts + 1}
+    session.connection().execute(mine.values(sending))
