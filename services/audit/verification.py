@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DataError, InvalidRequestError
 from sqlmodel import Session
 
 from services.audit.any_text import is_unreadable_text, reading_any_text
@@ -47,7 +47,7 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
     if not _running.acquire(blocking=False):
         raise VerificationRunning
     try:
-        return _verify_any_text(database, checkpoints, first, limit)
+        return _verify_beside_cuts(database, checkpoints, first, limit)
     except _NEVER_WRITTEN as error:
         log.exception("audit_log_unreadable")
         found = Verification(checkpoints.keys.known)
@@ -67,8 +67,24 @@ _NEVER_WRITTEN = (
     LookupError,
     TypeError,
     ValueError,
+    DataError,
     InvalidRequestError,
 )
+
+
+def _verify_beside_cuts(
+    database: Database, checkpoints: Checkpoints, first: int | None, limit: int
+) -> Checked:
+    """Check again if a cut deleted records meanwhile, because then they seem to be removed."""
+    before = _horizon(database)
+    checked = _verify_any_text(database, checkpoints, first, limit)
+    is_cut = bool(checked.verification.faults) and _horizon(database) != before
+    return _verify_any_text(database, checkpoints, first, limit) if is_cut else checked
+
+
+def _horizon(database: Database) -> int:
+    with database.transaction(write=False) as session:
+        return kept_from(session)
 
 
 def _verify_any_text(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:

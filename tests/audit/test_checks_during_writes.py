@@ -61,6 +61,22 @@ def test_checkpoint_that_is_anchored_during_the_check_before_a_cut_does_not_prev
         assert RETENTION_CUT in actions(log)
 
 
+def test_cut_during_a_check_is_not_an_attack(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_first(*arguments: Any) -> None:
+        if RETENTION_CUT not in actions(sqlite_log):
+            cut(sqlite_log.checkpoints, MARCH, months=1)
+        check(*arguments)
+
+    check = verification.check
+    monkeypatch.setattr(verification, "check", cut_first)
+    for moment in (JANUARY, MARCH):
+        monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
+        sqlite_log.fill(3)
+
+    assert by_service(sqlite_log) == "ok"
+    assert RETENTION_CUT in actions(sqlite_log)
+
+
 def test_checkpoint_is_remembered_only_once_it_is_stored(sqlite_log: Log) -> None:
     """Otherwise a check in between would see it as a rollback."""
     after_commits = []

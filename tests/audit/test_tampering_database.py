@@ -70,6 +70,14 @@ class TestContent:
 
         assert {fault[:2] for fault in found(filled)} == {("changed", 300)}
 
+    @pytest.mark.parametrize("time", ["infinity", "20000-01-01 00:00:00Z", "0044-03-15 00:00:00Z BC"])
+    def test_time_that_only_the_database_can_represent_is_found(self, log: Log, time: str) -> None:
+        log.fill(2)
+        log.sign()
+        log.tamper(f"UPDATE records SET timestamp = '{time}' WHERE seq = 1")
+
+        assert log.verify().verification.faults[0].kind in ("changed", "malformed")
+
     def test_erasure_without_a_statement_is_found(self, filled: Log) -> None:
         filled.tamper(
             "UPDATE personal SET ip = NULL, user_agent = NULL, origin_salt = NULL,"
