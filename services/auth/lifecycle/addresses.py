@@ -73,10 +73,11 @@ class Addresses:
         address: str = row.email
         return address
 
-    def may_confirm(self, session: Session, token: str, person: Person | None) -> bool:
-        """Whether this person may use the link; raise InvalidLink if it is not valid."""
+    def look_at(self, session: Session, token: str, person: Person | None) -> tuple[str, bool]:
+        """Return the address of a link and whether this person may use it, or raise InvalidLink."""
         row = self.links.look_at(session, CONFIRMED_BY, token)
-        return row.kind == Purpose.REGISTER or (person is not None and person.account_id == row.subject)
+        is_theirs = person is not None and person.account_id == row.subject
+        return row.email, is_theirs or row.kind == Purpose.REGISTER
 
     def _confirm(self, session: Session, row: Row[Any], person: Person | None) -> Account:
         account = locked_account(session, row.subject)

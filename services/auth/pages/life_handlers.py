@@ -6,7 +6,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from services.auth.errors import SignInToConfirm
-from services.auth.lifecycle.addresses import CONFIRMED_BY, Addresses
+from services.auth.lifecycle.addresses import Addresses
 from services.auth.lifecycle.invitations import Invitations
 from services.auth.lifecycle.registration import Registration
 from services.auth.lifecycle.requests import MailRequests
@@ -88,12 +88,11 @@ async def set_password(visit: Visit, links: Links, resets: PasswordResets) -> Re
 
 
 @page
-async def show_confirmation(visit: Visit, links: Links, addresses: Addresses) -> Response:
+async def show_confirmation(visit: Visit, addresses: Addresses) -> Response:
     """Show the button that confirms an e-mail address. Opening the link does not use it up."""
     token, signed_in = token_of(visit.query), await _person_in(visit)
     try:
-        email = await visit.site.database.read(_email_of, links, CONFIRMED_BY, token)
-        is_allowed = await visit.site.database.read(addresses.may_confirm, token, signed_in)
+        email, is_allowed = await visit.site.database.read(addresses.look_at, token, signed_in)
     except Problem:
         return _dead(visit, SIGN_IN, "Sign in to request a new one")
     return visit.show("confirm", token=token, email=email, is_allowed=is_allowed)
