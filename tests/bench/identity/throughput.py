@@ -57,16 +57,20 @@ def sign_ins(folder: Path) -> None:
     with stopping(suite):
         gateway = suite.url("gateway", "")
         bodies, reader, _ = asyncio.run(_people(gateway, ACCOUNTS))
-        pids, loops, hashes, rates, costs = [*suite.pids.values()], [], [], [], []
-        quiet, busy = [], []
+        pids, loops, hashes, rates, quiet, busy = [*suite.pids.values()], [], [], [], [], []
+        costs: list[dict[str, float]] = []
         for _ in range(ROUNDS):
             settle(pids)
+            idle = _Spent(suite.pids)
             loop, hash_seconds = _bare_loop()
-            before, load = cpu_seconds(pids), _Load(folder, f"{gateway}/auth/login", bodies)
+            background = idle.by_process()
+            spent, load = _Spent(suite.pids), _Load(folder, f"{gateway}/auth/login", bodies)
             rates.append(load.rate())
             settle(pids)
             # One sign-in of each connection was still under way when the load ended.
-            costs.append((cpu_seconds(pids) - before) / (load.requests + CONNECTIONS))
+            number, used = load.requests + CONNECTIONS, spent.by_process()
+            longer = spent.seconds / idle.seconds
+            costs.append({name: (used[name] - background[name] * longer) / number for name in suite.pids})
             loops.append(loop)
             hashes.append(hash_seconds)
             quiet += _latencies(f"{gateway}/orders", reader)
@@ -74,12 +78,15 @@ def sign_ins(folder: Path) -> None:
             busy += _latencies(f"{gateway}/orders", reader)
             load.rate()
     rate, loop = statistics.median(rates), statistics.median(loops)
-    cost, hash_seconds = statistics.median(costs), statistics.median(hashes)
+    hash_seconds = statistics.median(hashes)
+    cost = {name: statistics.median(each[name] for each in costs) for name in suite.pids}
     print(f"\nsign-ins at bcrypt cost {BCRYPT_COST}, {CONNECTIONS} connections, one core for all servers")
     print(f"bare bcrypt loop {loop:.1f}/s, sign-ins {rate:.1f}/s: ratio {rate / loop:.2f}")
+    total = sum(cost.values())
     print(
-        f"CPU: a hash {hash_seconds * 1e3:.1f} ms, a sign-in {cost * 1e3:.1f} ms: {hash_seconds / cost:.2f}"
+        f"CPU: a hash {hash_seconds * 1e3:.1f} ms, a sign-in {total * 1e3:.1f} ms: {hash_seconds / total:.2f}"
     )
+    print("CPU of a sign-in, ms:", ", ".join(f"{name} {each * 1e3:.1f}" for name, each in cost.items()))
     print(f"GET /orders, p50 and p99: {_percentiles(quiet)} idle, {_percentiles(busy)} during sign-ins")
 
 
@@ -124,6 +131,20 @@ def cookies(folder: Path) -> None:
         f"\nGET /orders, CPU of the gateway: bearer {cost['bearer']:.1f} µs, cookie {cost['cookie']:.1f} µs"
     )
     print(f"ratio {cost['cookie'] / cost['bearer']:.3f}")
+
+
+class _Spent:
+    """The CPU time that processes use from now on."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._began = time.monotonic()
+        self._before = {name: cpu_seconds([pid]) for name, pid in pids.items()}
+        self.seconds = 0.0
+
+    def by_process(self) -> dict[str, float]:
+        self.seconds = time.monotonic() - self._began
+        return {name: cpu_seconds([pid]) - self._before[name] for name, pid in self._pids.items()}
 
 
 class _Load:
