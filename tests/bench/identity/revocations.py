@@ -149,7 +149,8 @@ async def staged(suite: Suite) -> AsyncIterator[Stage]:
         routes = _with_socket(Path(own["ROUTES_FILE"]), backend, suite.data_dir)
         ports = [support.free_port() for _ in range(2)]
         for port in ports:
-            environment = {**own, "PORT": str(port), "ROUTES_FILE": str(routes)}
+            address = {"PORT": str(port), "OAUTH_ISSUER": suite.url, "ROUTES_FILE": str(routes)}
+            environment = {**own, **address}
             stack.enter_context(forked("gateway", environment=environment))
         client = await stack.enter_async_context(suite.client())
         gateways = [f"http://127.0.0.1:{port}" for port in ports]
