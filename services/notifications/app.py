@@ -16,6 +16,7 @@ from services.notifications.models import EVENTS, IDEMPOTENCY
 from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
 from services.notifications.settings import Settings
+from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
 from services.notifications.webhooks.outcomes import Health
 from services.notifications.webhooks.sender import WebhookSender, calls_to_webhooks
@@ -35,7 +36,8 @@ def create_app(settings: Settings) -> Starlette:
     client, changes = HttpClient(), Changes()
     mails = Mails(settings, changes)
     outbox, secrets = Outbox(settings, changes), Secrets(settings)
-    desk = Desk(changes, mails, outbox, settings.origin)
+    links = Links(settings)
+    desk = Desk(changes, mails, outbox, links, settings.origin)
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
     sends = settings.transport != "none"
@@ -49,6 +51,7 @@ def create_app(settings: Settings) -> Starlette:
         provide={
             Changes: changes,
             Desk: desk,
+            Links: links,
             Mails: mails,
             Outbox: outbox,
             Outbound: outbound,

@@ -18,6 +18,7 @@ from services.notifications.models import (
     TITLE_CHARACTERS_MAX,
 )
 from services.notifications.preferences import NO_CHOICES, choices_of
+from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
 from shared.clock import now
 from shared.errors import NotFound
@@ -44,8 +45,9 @@ class Notice:
 class Desk:
     """Hands notices to the channels that their recipients have switched on."""
 
-    def __init__(self, changes: Changes, mails: Mails, outbox: Outbox, origin: str) -> None:
-        self.changes, self.mails, self.outbox, self._origin = changes, mails, outbox, origin
+    def __init__(self, changes: Changes, mails: Mails, outbox: Outbox, links: Links, origin: str) -> None:
+        self.changes, self.mails, self.outbox = changes, mails, outbox
+        self._links, self._origin = links, origin
 
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
@@ -78,7 +80,8 @@ class Desk:
         if recipient["email"] is None or not recipient["email_verified"] or recipient["status"] != "active":
             return
         values = {"title": notice.title, "content": notice.content, "origin": self._origin}
-        mail = Mail(NOTICE, recipient["email"], values, user_id=notice.user_id)
+        link = self._links.url(notice.user_id, notice.type)
+        mail = Mail(NOTICE, recipient["email"], values, user_id=notice.user_id, unsubscribe=link)
         self.mails.add(session, mail)
 
 

@@ -12,10 +12,11 @@ from services.notifications.errors import (
     TooManyWebhooks,
     WebhookDisabled,
 )
-from services.notifications.handlers import deliveries, own, templates, webhooks
+from services.notifications.handlers import deliveries, own, templates, unsubscribing, webhooks
+from services.notifications.unsubscribing import PATH as UNSUBSCRIBE
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
-from shared.identity.tokens import admin, person
+from shared.identity.tokens import admin, person, public
 
 READ, WRITE, ADMINISTER = "notifications:read", "notifications:write", "admin:notifications"
 _ONE = "/notifications/{notification_id}"
@@ -24,6 +25,7 @@ _TEMPLATE = "/notifications/templates/{name}"
 _WEBHOOK = "/notifications/webhooks/{webhook_id}"
 _MESSAGE = f"{_WEBHOOK}/messages/{{message_id}}"
 _UNKNOWN = (NotFound,)
+_HTML = ("text/html",)
 
 _for_admins: Callable[..., Operation] = partial(Operation, access=admin, scope=ADMINISTER)
 # A webhook receives what its owner does: no program adds one, and no admin who impersonates its owner.
@@ -74,6 +76,23 @@ OPERATIONS: list[Operation] = [
     _for_admins("PUT", _TEMPLATE, templates.change_template, errors=_UNKNOWN),
     _for_admins("DELETE", _TEMPLATE, templates.restore_template, errors=_UNKNOWN),
     _for_admins("POST", f"{_TEMPLATE}/preview", templates.preview_template, errors=_UNKNOWN),
+    Operation(
+        "GET",
+        UNSUBSCRIBE,
+        unsubscribing.show_unsubscribing,
+        access=public,
+        recorded=False,
+        answer_types=_HTML,
+        also={410: "text/html"},
+    ),
+    Operation(
+        "POST",
+        UNSUBSCRIBE,
+        unsubscribing.unsubscribe,
+        access=public,
+        answer_types=_HTML,
+        also={410: "text/html"},
+    ),
     _in_person("GET", "/notifications/webhooks", webhooks.list_webhooks),
     _in_person(
         "POST",

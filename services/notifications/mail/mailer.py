@@ -234,7 +234,15 @@ class Mailer:
         if row["expires"] is not None:
             values["expires"] = f"{row['expires']:%Y-%m-%d %H:%M} UTC"
         rendered = render(job.text, values)
-        return build(row["id"], row["template"], content["to"], row["created"], rendered, self._sender)
+        return build(
+            row["id"],
+            row["template"],
+            content["to"],
+            row["created"],
+            rendered,
+            self._sender,
+            unsubscribe=content.get("unsubscribe"),  # missing in mails of earlier versions
+        )
 
     def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
         """Note the outcome; raise LeaseLost if another replica has the mail now."""

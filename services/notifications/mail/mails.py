@@ -53,6 +53,7 @@ class Mail:
     user_id: str | None = None
     link: str | None = None
     expires: datetime | None = None
+    unsubscribe: str | None = None  # the link that ends such mails
 
 
 class Mails:
@@ -77,7 +78,12 @@ class Mails:
             return None
         to_hash = hash_of(self._hash_key, mail.to)
         state, code = self._admitted(session, mail.to, to_hash)
-        content = {"to": mail.to, "values": dict(mail.values), "link": mail.link}
+        content = {
+            "to": mail.to,
+            "values": dict(mail.values),
+            "link": mail.link,
+            "unsubscribe": mail.unsubscribe,
+        }
         is_queued = state is State.QUEUED
         row = {
             "id": mail.id,

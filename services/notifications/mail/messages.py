@@ -2,14 +2,27 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, Policy
 
 from services.notifications.mail.addresses import read_address
 from services.notifications.mail.rendering import Rendered
 
 LINE_BYTES_MAX = 900  # SMTP allows 998
+
+
+class _UrlHeader(UnstructuredHeader):
+    """A header with a URL, which must not be folded: the standard library would encode it as words."""
+
+    name: str
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _UrlHeader)  # type: ignore[arg-type] # takes mix-ins as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +50,22 @@ class Message:
 
 
 def build(
-    mail_id: str, template: str, to: str, created: datetime, rendered: Rendered, sender: Sender
+    mail_id: str,
+    template: str,
+    to: str,
+    created: datetime,
+    rendered: Rendered,
+    sender: Sender,
+    *,
+    unsubscribe: str | None = None,
 ) -> Message:
     """Build the mail; raise BadAddress if it cannot be addressed.
 
     Its Message-ID and its date depend on the delivery alone, so every attempt has the same.
     """
     recipient, own = Address("", *read_address(to)), Address(sender.name, *read_address(sender.address))
-    mail = EmailMessage(SMTP if recipient.username.isascii() else SMTPUTF8)
+    policy = SMTP if recipient.username.isascii() else SMTPUTF8
+    mail = EmailMessage(policy.clone(header_factory=_HEADERS))
     mail["From"], mail["To"] = own, recipient
     if sender.reply_to:
         mail["Reply-To"] = Address("", *read_address(sender.reply_to))
@@ -52,6 +73,9 @@ def build(
     mail["Date"] = created
     mail["Message-ID"] = f"<{mail_id}@{own.domain}>"
     mail["Auto-Submitted"] = "auto-generated"
+    if unsubscribe is not None:
+        mail["List-Unsubscribe"] = f"<{unsubscribe}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(rendered.text, cte=_encoding(rendered.text))
     mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
     mail.set_boundary(f"=_{mail_id}")

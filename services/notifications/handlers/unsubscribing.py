@@ -1,0 +1,59 @@
+"""The page that ends the mails of one type, and what mail programs call for one click (RFC 8058)."""
+
+import html
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import Session
+from starlette.responses import HTMLResponse, Response
+
+from services.notifications import unsubscribing
+from services.notifications.kinds import KINDS
+from services.notifications.mail.layout import page
+from services.notifications.unsubscribing import PATH, Links
+from shared.events import Trail
+from shared.http.schemas import Query
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class UnsubscribeQuery(Query):
+    token: Annotated[str, Field(max_length=200, description="The token of the link in the mail.")]
+
+
+def show_unsubscribing(query: UnsubscribeQuery, links: Links) -> Response:
+    """Ask whether to end these mails. Programs that only look at links change nothing by that."""
+    found = links.read(query.token)
+    if found is None:
+        return _broken()
+    about = html.escape(KINDS[found[1]].description)
+    action = f"{PATH}?token={html.escape(query.token, quote=True)}"
+    form = f'<form method="post" action="{action}"><p><button class="button">Unsubscribe</button></p></form>'
+    return _shown("Unsubscribe", f"<p>Receive no more mails about: {about}</p>{form}")
+
+
+def unsubscribe(query: UnsubscribeQuery, links: Links, session: Session, trail: Trail) -> Response:
+    """End these mails: by the button of the page, or by one click in a mail program."""
+    found = links.read(query.token)
+    if found is None:
+        return _broken()
+    user_id, kind = found
+    trail.user_id, trail.resource = user_id, user_id
+    trail.add(type=kind)
+    unsubscribing.unsubscribe(session, user_id, kind)
+    return _shown("You are unsubscribed", "<p>You receive no more mails of this kind.</p>")
+
+
+def _broken() -> Response:
+    return _shown("This link does not work", "<p>Change your preferences after signing in.</p>", 410)
+
+
+def _shown(title: str, content: str, status: int = 200) -> Response:
+    return HTMLResponse(page(title, content, "Gatehouse"), status, _HEADERS)

@@ -1,0 +1,54 @@
+"""Links that end the mails of one type, with one click and without a sign-in (RFC 8058)."""
+
+import hmac
+from base64 import urlsafe_b64encode
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from services.notifications import preferences
+from services.notifications.kinds import KINDS, Channel, NoticeType
+from services.notifications.models import RECIPIENTS
+from services.notifications.settings import Settings
+from shared.hashing import derived_key
+
+PATH = "/notifications/unsubscribe"
+_MAC_BYTES = 16
+
+
+class Links:
+    """Makes and reads links. They do not expire: mails are read late, and they can do nothing else."""
+
+    def __init__(self, settings: Settings) -> None:
+        previous = settings.key_secret_previous
+        secrets = [settings.key_secret, *([previous] if previous else [])]
+        self._keys = [derived_key(one.get_secret_value(), "unsubscribe links") for one in secrets]
+        self._origin = settings.origin
+
+    def url(self, user_id: str, kind: NoticeType) -> str | None:
+        """Return the link; None if these mails cannot be switched off, or links have no origin."""
+        if not self._origin or Channel.EMAIL in KINDS[kind].fixed:
+            return None
+        subject = f"{user_id}.{kind}"
+        return f"{self._origin}{PATH}?token={subject}.{_mac(self._keys[0], subject)}"
+
+    def read(self, token: str) -> tuple[str, NoticeType] | None:
+        """Return whose mails of which type a token ends; None if we have not made it."""
+        subject, _, given = token.rpartition(".")
+        found = [hmac.compare_digest(_mac(key, subject).encode(), given.encode()) for key in self._keys]
+        user_id, _, kind = subject.partition(".")
+        if not any(found) or kind not in set(NoticeType):
+            return None
+        return user_id, NoticeType(kind)
+
+
+def unsubscribe(session: Session, user_id: str, kind: NoticeType) -> None:
+    """Switch off these mails, unless the account is gone."""
+    alive = RECIPIENTS.c.user_id == user_id, RECIPIENTS.c.deleted.is_(None)
+    if session.connection().execute(select(RECIPIENTS.c.user_id).where(*alive)).first() is not None:
+        preferences.choose(session, user_id, [(kind, Channel.EMAIL, False)])
+
+
+def _mac(key: bytes, subject: str) -> str:
+    digest = hmac.digest(key, subject.encode(), "sha256")[:_MAC_BYTES]
+    return urlsafe_b64encode(digest).decode().rstrip("=")
