@@ -175,7 +175,7 @@ def main() -> None:
     for program in programs:
         _import_for(program)
     metrics = _metrics_of(programs)
-    gc.collect()
+    # Garbage is kept: every process would fill the holes that it leaves, and so copy the pages around them.
     gc.freeze()
     gc.enable()
     _spare_memory()

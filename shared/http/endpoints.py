@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from types import GenericAlias, UnionType
 from typing import Any, get_args
@@ -56,12 +56,16 @@ class Endpoint:
         self.operation = operation
         self.signature = Signature.of(operation)
         self._preparation = Preparation.of(operation)
-        self.adapter: TypeAdapter[Any] = TypeAdapter(_shape(self.signature.answer))
         self._chassis = chassis
         self._handler = operation.handler
         self._query_lists = list_fields(self.signature.query)
         self._writes = operation.method not in SAFE
         self._check()
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Serialises the result. Built for the first one, since most operations are rarely called."""
+        return TypeAdapter(_shape(self.signature.answer))
 
     async def __call__(self, request: Request) -> Reply | Response:
         """Handle one request, or raise a Problem; both may be recorded."""
