@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests import support
-from tests.terminal.support import Owner, Screen, Service
+from tests.terminal.support import Owner, Screen, Service, command_lines
 
 JAPANESE = "シェルは一文字も失わない。"
 RECONNECT_SECONDS = 30
@@ -102,7 +102,11 @@ async def test_exit_while_the_service_is_down_is_recorded_after_its_restart(own_
             assert time.monotonic() < deadline, shown
             await asyncio.sleep(0.05)
         assert shown["exit_code"] == 5
-        assert support.eventually(lambda: own_service.holders() == [], seconds=10)
+        assert support.eventually(lambda: holders_of(session) == [], seconds=10), holders_of(session)
+
+
+def holders_of(session: str) -> list[str]:
+    return [line for _, line in command_lines() if "holder.main" in line and session in line]
 
 
 async def test_terminal_whose_holder_died_is_lost_right_after_a_restart(own_service: Service) -> None:
