@@ -41,6 +41,7 @@ STATUSES = {
 LAST_ONES = (
     "administer_account",
     "change_me",
+    "classic_change_user",
     "delete_me",
     "delete_own_account",
     "delete_user",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 from sqlalchemy import select
 from sqlmodel import Session
 
@@ -28,15 +28,11 @@ _USER = {
 }
 
 
-def _folded(role: object) -> object:
-    return role.lower() if isinstance(role, str) else role
+def _in_capitals(role: object) -> object:
+    return role.upper() if isinstance(role, str) else role
 
 
-ClassicRole = Annotated[
-    Literal["user", "admin"],
-    BeforeValidator(_folded),
-    Field(json_schema_extra={"enum": ["USER", "ADMIN"]}),
-]
+ClassicRole = Annotated[Literal["USER", "ADMIN"], BeforeValidator(_in_capitals)]
 
 
 class ClassicUser(Output):
@@ -80,7 +76,7 @@ class AddUser(Register):
         {"username": "testuser", "email": "user@example.com", "password": "correct horse", "role": "USER"}
     )
 
-    role: ClassicRole = "user"
+    role: ClassicRole = "USER"
 
 
 class ChangeUser(Input):
@@ -102,7 +98,8 @@ class ChangeUser(Input):
     @property
     def changes(self) -> dict[str, Any]:
         """The fields to change other than the password."""
-        return {name: value for name in ("username", "email", "role") if (value := getattr(self, name))}
+        found = {name: value for name in ("username", "email") if (value := getattr(self, name))}
+        return {**found, **({"role": Role(self.role.lower())} if self.role else {})}
 
 
 def users(session: Session) -> list[ClassicUser]:

@@ -33,7 +33,7 @@ async def classic_add_user(
     body: AddUser, database: Database, passwords: Passwords, policy: PasswordPolicy, trail: Trail
 ) -> ClassicAdded:
     """Create an account with a password and a role."""
-    account = await accounts.create(body, Role(body.role), database, passwords, policy, trail)
+    account = await accounts.create(body, Role(body.role.lower()), database, passwords, policy, trail)
     return ClassicAdded(message="The user was added.", user_id=account.id)
 
 
@@ -49,8 +49,6 @@ async def classic_change_user(
 ) -> ClassicDone:
     """Change the names, role or password of an account. A new role or password ends its sessions."""
     changes = body.changes
-    if "role" in changes:
-        changes["role"] = Role(changes["role"])
     password_hash = None
     if body.password:
         account = await database.read(accounts.existing, account_id)
