@@ -13,6 +13,7 @@ from services.inventory.events import tell_changed, tell_found, tell_gone
 from services.inventory.models import CHANGES, GONE, PRESENT, TAGS, WORKSPACES, Workspace
 from services.inventory.sync.source import Fetched, Place, Reading, Values, text
 from shared.clock import now
+from shared.data.bulk import insert_rows
 from shared.ids import new_id
 from shared.lists.search import searchable
 
@@ -108,25 +109,25 @@ class Workspaces:
             row["workspace_id"]: dict(row) for row in execute(select(WORKSPACES).where(listed)).mappings()
         }
         where = {"account": place.account, "region": place.region, "gone": None, "presence": PRESENT}
-        changed = 0
+        changed, new = 0, list[Values]()
         for row in ({**one, **where} for one in rows):
             before = known.get(row["workspace_id"])
             if before is None:
-                self._add(session, place, row, at)
-                changed += 1
+                new.append(row)
             else:
                 changed += self._change(session, before, row, at)
+        self._add(session, place, new, at)
         execute(update(WORKSPACES).where(listed).values(last_seen=at))
-        return changed
+        return changed + len(new)
 
-    def _add(self, session: Session, place: Place, row: Values, at: datetime) -> None:
+    def _add(self, session: Session, place: Place, rows: Sequence[Values], at: datetime) -> None:
         times = dict.fromkeys(("first_seen", "last_seen", "state_changed", "updated"), at)
-        made = Workspace(**{**row, **times})
-        made.search = _search_text(row)
-        session.connection().execute(insert(WORKSPACES).values(made.model_dump()))
-        _keep_tags(session, made.id, row.get("tags"))
+        made = [Workspace(**{**row, **times}, search=_search_text(row)).model_dump() for row in rows]
+        insert_rows(session, WORKSPACES, made)
+        insert_rows(session, TAGS, [tag for one in made for tag in _tags_of(one["id"], one["tags"])])
         if not place.is_first:
-            tell_found(session, made.model_dump())
+            for one in made:
+                tell_found(session, one)
 
     def _change(self, session: Session, before: Values, row: Values, at: datetime) -> bool:
         values = {name: value for name, value in row.items() if before[name] != value}
@@ -189,11 +190,12 @@ def _written(value: Any) -> str | None:
 
 
 def _keep_tags(session: Session, row_id: str, tags: str | None) -> None:
-    execute = session.connection().execute
-    execute(delete(TAGS).where(TAGS.c.id == row_id))
-    rows = [{"id": row_id, "key": key, "value": value} for key, value in json.loads(tags or "{}").items()]
-    if rows:
-        execute(insert(TAGS), rows)
+    session.connection().execute(delete(TAGS).where(TAGS.c.id == row_id))
+    insert_rows(session, TAGS, _tags_of(row_id, tags))
+
+
+def _tags_of(row_id: str, tags: str | None) -> list[dict[str, str]]:
+    return [{"id": row_id, "key": key, "value": value} for key, value in json.loads(tags or "{}").items()]
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
