@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.audit import before_cut, verification
+from services.audit.feed import check
 from services.audit.retention import cut
 from services.audit.statements import RETENTION_CUT
 from tests.audit.attacks import JANUARY, MARCH, actions, by_service
@@ -67,7 +68,6 @@ def test_cut_during_a_check_is_not_an_attack(sqlite_log: Log, monkeypatch: pytes
             cut(sqlite_log.checkpoints, MARCH, months=1)
         check(*arguments)
 
-    check = verification.check
     monkeypatch.setattr(verification, "check", cut_first)
     for moment in (JANUARY, MARCH):
         monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
