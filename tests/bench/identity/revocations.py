@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,8 +168,9 @@ def _with_socket(routes: Path, backend: str, folder: Path) -> Path:
 
 
 async def _echo(socket: ServerConnection) -> None:
-    async for message in socket:
-        await socket.send(message)
+    with suppress(ConnectionClosed):  # by the gateway, as measured
+        async for message in socket:
+            await socket.send(message)
 
 
 async def _measured(stage: Stage, prepare: Prepare) -> float:
