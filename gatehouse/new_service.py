@@ -19,7 +19,7 @@ TAKEN_THINGS = frozenset(
 )
 
 ROUTE = Template("""\
-  - path: /$name
+  - path: $routed
     backend: $${${upper}_URL:-http://127.0.0.1:$port}
     methods: ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -135,13 +135,23 @@ def _filled(source: Path, target: Path, values: dict[str, str]) -> Iterator[tupl
 
 
 def _with_route(file: Path, values: dict[str, str]) -> str:
-    entry = ROUTE.substitute(values)
+    routes = file.read_text()
+    entry = ROUTE.substitute(values, routed=_free_path(routes, values))
     text, found = re.subn(
-        r"^routes:[ \t]*(#.*)?\n", lambda line: line.group() + entry, file.read_text(), flags=re.MULTILINE
+        r"^routes:[ \t]*(#.*)?\n", lambda line: line.group() + entry, routes, flags=re.MULTILINE
     )
     if found != 1:
         raise NotPossible(f"{file.name} has no line `routes:` before a list; add this by hand:\n{entry}")
     return text
+
+
+def _free_path(routes: str, values: dict[str, str]) -> str:
+    """Return the path of the service, or of its things if another service has a route with the former."""
+    taken = re.findall(r"^  - \{?path: ([^,\s}]+)", routes, re.MULTILINE)
+    free = [path for path in (f"/{values['name']}", values["path"]) if path not in taken]
+    if not free:
+        raise NotPossible(f"{values['path']} already has a route; choose another name or thing")
+    return free[0]
 
 
 def _with_events(file: Path, values: dict[str, str]) -> str:

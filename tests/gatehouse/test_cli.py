@@ -162,7 +162,8 @@ class TestService:
 
         assert code == 0, output
         assert "wrote services/billing/models.py" in output
-        assert "  - path: /billing\n" in (copy / "routes.yaml").read_text()
+        assert "  - path: /billing/invoices\n" in (copy / "routes.yaml").read_text()
+        assert run_changed(copy, "routes", "check", "routes.yaml")[0] == 0, "/billing is already routed"
         assert "  billing:\n    <<: *service\n" in (copy / "docker-compose.yml").read_text()
         assert "BILLING_DATABASE_PASSWORD=<secret>\n" in (copy / "deploy/env.template").read_text()
         scopes = (copy / "contracts/scopes.py").read_text()
