@@ -10,7 +10,8 @@ import pytest
 from contracts.scopes import SCOPES
 from shared.caller import BROAD_SCOPES, Caller
 from shared.data import migrate
-from shared.http.operations import Operation
+from shared.http.endpoints import serialiser
+from shared.http.operations import Operation, Signature
 from shared.identity.tokens import admin, internal, person, public
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, running
@@ -135,6 +136,13 @@ async def test_openapi_document_is_valid_and_complete(service: str, tmp_path: Pa
     assert set(document["paths"]) == {
         one.path for one in operations(service) if not one.path.startswith("/internal")
     }
+
+
+@every_service
+def test_every_result_can_be_serialised(service: str) -> None:
+    """Serialisers are built for the first result, so a type without one would fail only then."""
+    for operation in operations(service):
+        assert serialiser(Signature.of(operation).answer)
 
 
 @every_service

@@ -3,20 +3,24 @@
 import asyncio
 from collections.abc import Callable
 
+import structlog
 from sqlmodel import Session
 
 from shared.data.database import Database
+from shared.errors import Problem
 
 LOOK_SECONDS = 1.0
 
 HasWork = Callable[[Session], bool]
 Wake = Callable[[], None]
 
+log = structlog.get_logger(__name__)
+
 
 class Poll:
-    """Asks the database every second who has work, in one transaction, and wakes those.
+    """Polls once a second, in one transaction, and wakes the tasks that have work.
 
-    What this process leaves to itself need not wait for it: a commit wakes the relay at once.
+    Events emitted here do not wait for it: their commit wakes the relay.
     """
 
     def __init__(self, database: Database) -> None:
@@ -28,8 +32,11 @@ class Poll:
 
     async def run(self) -> None:
         while True:
-            for wake in await self._database.read(self._with_work):
-                wake()
+            try:
+                for wake in await self._database.read(self._with_work):
+                    wake()
+            except Problem as error:  # the database is busy or away
+                log.warning("events_not_polled", error=repr(error))
             await asyncio.sleep(LOOK_SECONDS)
 
     def _with_work(self, session: Session) -> list[Wake]:

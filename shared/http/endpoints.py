@@ -65,7 +65,7 @@ class Endpoint:
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         """Serialises the result. Built for the first one, since most operations are rarely called."""
-        return TypeAdapter(_shape(self.signature.answer))
+        return serialiser(self.signature.answer)
 
     async def __call__(self, request: Request) -> Reply | Response:
         """Handle one request, or raise a Problem; both may be recorded."""
@@ -91,6 +91,7 @@ class Endpoint:
         body = await self._read_body(request, arguments)
         if self._preparation is not None:
             await self._prepare(self._preparation, request, caller, arguments)
+        _ = self.adapter  # built before the work, rather than within its transaction
         if self.signature.is_async:
             return self._reply(await self._handler(**arguments), request, trail)
         key = self._idempotency_key(request, caller, body)
@@ -258,6 +259,11 @@ class Endpoint:
         if len(others) == len(injected):
             raise TypeError(f"{name}: it does not take the result of its preparation: {step.result}")
         return others
+
+
+def serialiser(answer: Any) -> TypeAdapter[Any]:
+    """Return what turns the result of a handler, annotated with this type, into JSON."""
+    return TypeAdapter(_shape(answer))
 
 
 def _shape(answer: Any) -> Any:

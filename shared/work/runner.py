@@ -79,16 +79,16 @@ class Runner:
         rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         while True:
-            pause = seconds
             try:
                 await work()
             except Problem as error:
                 log.warning("jobs_paused", error=repr(error))
-                pause = AFTER_FAULT_SECONDS
+                await asyncio.sleep(AFTER_FAULT_SECONDS)
             except Exception:
                 log.exception("jobs_interrupted")
-                pause = AFTER_FAULT_SECONDS
-            await rest(pause)
+                await asyncio.sleep(AFTER_FAULT_SECONDS)
+            else:
+                await rest(seconds)
 
     async def _look_for_work(self) -> None:
         """Claim jobs as soon as one starts or ends here; poll for retries and for other processes."""
@@ -102,6 +102,8 @@ class Runner:
         await self._jobs.changes.listen(self._database)
 
     async def _look(self) -> None:
+        if len(self._running) >= self._running_max:
+            return
         for name in await self._database.read(self._due):
             free = self._running_max - len(self._running)
             if free <= 0:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sqlmodel import Session
 from structlog.testing import capture_logs
 
 from shared.data.database import Database
@@ -188,6 +189,26 @@ async def test_commit_wakes_the_relay_without_waiting_for_the_next_poll(
             with teller[0].transaction() as session:
                 emit(session, Counted(thing="b", number=number))
             await until(lambda: number_waiting(teller) == 0)
+
+
+async def test_failed_poll_is_followed_by_the_next(
+    subscriber: Subscriber, teller: tuple[Database, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, has_waiting = 0, Outbox.has_waiting
+
+    def fails_at_first(self: Outbox, session: Session, subscriber: str) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise Unavailable
+        return has_waiting(self, session, subscriber)
+
+    monkeypatch.setattr(Outbox, "has_waiting", fails_at_first)
+    await subscriber.start()
+    async with sending(subscriber, teller):
+        await until(lambda: number_waiting(teller) == 0)
+
+    assert asked >= 3
 
 
 def test_unreachable_subscriber_is_logged_once_a_minute_but_not_at_first(
