@@ -266,8 +266,8 @@ class Session:
     def ack(self, viewer: Viewer, offset: int) -> None:
         if offset > viewer.sent:
             raise ProtocolError("ack.offset is beyond the bytes that were sent")
-        if offset < viewer.acked:  # sent before the client learnt that it was moved to the end
-            return
+        if offset < viewer.acked or viewer not in self.viewers:
+            return  # it was sent before the client learnt that it was moved to the end, or by one that left
         viewer.acked = offset
         viewer.wake.set()
         if viewer is self.leader:

@@ -70,6 +70,7 @@ async def _both_ways(websocket: WebSocket, session: Session, viewer: Viewer) -> 
     try:
         done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        _stop_receiving(websocket)  # first: ending the parts, and what follows, lets messages arrive
         await end(parts)
     for part in done:
         part.result()
@@ -86,16 +87,22 @@ async def _receive(websocket: WebSocket) -> str | bytes:
 
 async def _read(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
     """Pass on every message where it is parsed: a task in between would delay each key."""
-    take = partial(_take, session, viewer)
+    take_ = partial(take, session, viewer)
     if (connection := direct(websocket.scope)) is not None:
-        connection.receive_directly(take)
+        connection.receive_directly(take_)
         viewer.send_directly = connection.send_directly
     while True:
-        take(await _receive(websocket))
+        take_(await _receive(websocket))
 
 
-def _take(session: Session, viewer: Viewer, message: str | bytes) -> None:
-    if viewer.closing is not None:  # a revoked guest may keep sending
+def _stop_receiving(websocket: WebSocket) -> None:
+    if (connection := direct(websocket.scope)) is not None:
+        connection.receive_by_queue()
+
+
+def take(session: Session, viewer: Viewer, message: str | bytes) -> None:
+    """Process a message, unless the viewer has left or is being closed: a revoked one may keep sending."""
+    if viewer.closing is not None or viewer not in session.viewers:
         return
     if not isinstance(message, str) and len(message) > protocol.INPUT_BYTES_MAX:
         viewer.close(Close.TOO_LARGE, "an input frame may be at most 64 KiB")

@@ -28,7 +28,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             cast("dict[str, Any]", self.scope)[DIRECT] = self
 
     def receive_directly(self, receiver: Receiver) -> None:
-        """Pass every message to this function from now on; only the disconnection is still queued."""
+        """Pass messages to this function until `receive_by_queue`; the disconnection is still queued."""
         self._receiver = receiver
         rest = [self.queue.get_nowait() for _ in range(self.queue.qsize())]
         for event in rest:
@@ -40,6 +40,10 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
+
+    def receive_by_queue(self) -> None:
+        """Stop passing messages directly: whoever handles the socket from now on may receive them."""
+        self._receiver = None
 
     def send_receive_event_to_app(self) -> None:
         if self._receiver is None or self.close_sent:

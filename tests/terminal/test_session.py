@@ -18,11 +18,14 @@ class Holder:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.printed = 0
+        self.typed: list[bytes] = []
         session.attach(self, {"base": 0, "head": 0})
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         if kind == b"S":
             self._session.receive(b"D", OFFSET.pack(self.printed))
+        elif kind == b"I":
+            self.typed.append(payload)
         elif kind == b"G":
             request = int.from_bytes(payload[:4], "big")
             self._session.receive(b"C", CHUNK_HEAD.pack(request, 0, 0) + b"\0")

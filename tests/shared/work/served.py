@@ -8,15 +8,22 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from shared.process.server import CloseWhenDraining, Server
+from shared.process.server import WEBSOCKET_PROTOCOLS, CloseWhenDraining, Server, WebSockets
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
+async def served(
+    app: ASGIApp, *, websockets: WebSockets = "none"
+) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
     """Yield the server, which tests may shut down, and a client of it."""
     closing = CloseWhenDraining(app)
     config = uvicorn.Config(
-        closing, ws="none", lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+        closing,
+        ws=WEBSOCKET_PROTOCOLS[websockets],
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
     )
     config.load()
     server = closing.server = Server(config)
