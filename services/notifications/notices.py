@@ -81,7 +81,14 @@ class Desk:
             return
         values = {"title": notice.title, "content": notice.content, "origin": self._origin}
         link = self._links.url(notice.user_id, notice.type)
-        mail = Mail(NOTICE, recipient["email"], values, user_id=notice.user_id, unsubscribe=link)
+        mail = Mail(
+            NOTICE,
+            recipient["email"],
+            values,
+            user_id=notice.user_id,
+            unsubscribe=link,
+            is_capped=Channel.EMAIL not in KINDS[notice.type].fixed,
+        )
         self.mails.add(session, mail)
 
 

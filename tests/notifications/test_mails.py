@@ -21,7 +21,16 @@ from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
 from shared.work import changes
 from tests.notifications import smtp
 from tests.notifications.smtp import OK, Server
-from tests.notifications.support import ADMIN, ADMIN_ID, account, person, stepped, table_of_deliveries, tell
+from tests.notifications.support import (
+    ADMIN,
+    ADMIN_ID,
+    account,
+    person,
+    placed,
+    stepped,
+    table_of_deliveries,
+    tell,
+)
 
 SECONDS = 60
 LINK = "https://api.example.com/auth/reset?token=abc-DEF_123"
@@ -236,15 +245,24 @@ async def test_mail_that_expired_or_cannot_be_addressed_is_not_sent(
     assert not server.to(late.email)
 
 
-async def test_address_gets_only_so_many_mails_a_day(start: Start, server: Server) -> None:
+async def test_address_gets_only_so_many_notices_a_day_but_every_mail_of_auth(
+    start: Start, server: Server
+) -> None:
+    me, _ = person()
     to = address()
-    events = [asked(to) for _ in range(4)]
+    resets = [asked(to) for _ in range(4)]
     async with start(mail_per_address_daily=3) as client:
-        await tell(client, *events)
-        states = [(await ended(client, one.mail_id))["state"] for one in events]
+        await tell(client, account(me, email=to, email_verified=True))
+        await tell(client, *resets[:3])
+        await tell(client, *(placed(me) for _ in range(5)))
+        await tell(client, resets[3])
+        listed = (await client.get(f"/notifications/deliveries?user_id={me}", headers=ADMIN)).json()
+        notices = [(await ended(client, one["id"]))["state"] for one in listed]
+        asked_for = [(await ended(client, one.mail_id))["state"] for one in resets]
 
-    assert states == ["sent", "sent", "sent", "suppressed"]
-    assert len(server.to(to)) == 3
+    assert sorted(notices) == ["sent"] * 3 + ["suppressed"] * 2
+    assert asked_for == ["sent"] * 4
+    assert len(server.to(to)) == 7
 
 
 async def test_mail_with_an_unknown_template_is_dead_and_the_others_are_sent(

@@ -54,6 +54,7 @@ class Mail:
     link: str | None = None
     expires: datetime | None = None
     unsubscribe: str | None = None  # the link that ends such mails
+    is_capped: bool = False  # counts towards the daily limit of its address, and is not sent beyond it
 
 
 class Mails:
@@ -77,7 +78,7 @@ class Mails:
         if self._is_off:
             return None
         to_hash = hash_of(self._hash_key, mail.to)
-        state, code = self._admitted(session, mail.to, to_hash)
+        state, code = self._admitted(session, mail, to_hash)
         content = {
             "to": mail.to,
             "values": dict(mail.values),
@@ -111,20 +112,32 @@ class Mails:
         found = select(DELIVERIES.c.id).where(DELIVERIES.c.id == mail_id)
         return session.connection().execute(found).first() is not None
 
-    def _admitted(self, session: Session, to: str, to_hash: str) -> tuple[State, str | None]:
+    def _admitted(self, session: Session, mail: Mail, to_hash: str) -> tuple[State, str | None]:
         execute = session.connection().execute
         try:
-            read_address(to)
+            read_address(mail.to)
         except BadAddress:
             return State.FAILED, "bad_address"
         silent = SUPPRESSIONS.c.to_hash == to_hash, SUPPRESSIONS.c.until > now()
         if (reason := execute(select(SUPPRESSIONS.c.reason).where(*silent)).scalar()) is not None:
             return State.SUPPRESSED, reason
-        today = DELIVERIES.c.to_hash == to_hash, DELIVERIES.c.id >= first_id(now(), -timedelta(days=1))
-        some = select(DELIVERIES.c.id).where(*today).limit(self._daily_max).subquery()
-        if execute(select(func.count()).select_from(some)).scalar_one() >= self._daily_max:
+        if mail.is_capped and self._today(session, mail.template, to_hash) >= self._daily_max:
             return State.SUPPRESSED, "too_many"
         return State.QUEUED, None
+
+    def _today(self, session: Session, template: str, to_hash: str) -> int:
+        """Count the mails of a template that an address was sent within a day, up to the daily limit.
+
+        Other templates do not count: strangers can cause mails of auth, and must not stop these by them.
+        """
+        today = DELIVERIES.c.to_hash == to_hash, DELIVERIES.c.id >= first_id(now(), -timedelta(days=1))
+        sent = DELIVERIES.c.template == template, DELIVERIES.c.state != State.SUPPRESSED
+        # Oldest first: once the limit is reached, all later rows are suppressed ones, and are not read.
+        some = select(DELIVERIES.c.id).where(*today, *sent).order_by(DELIVERIES.c.id).limit(self._daily_max)
+        number: int = (
+            session.connection().execute(select(func.count()).select_from(some.subquery())).scalar_one()
+        )
+        return number
 
     def repeat(self, session: Session, mail_id: str) -> bool:
         """Queue a failed mail again; return False if it did not fail, or if nothing of it is left."""
