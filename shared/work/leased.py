@@ -11,6 +11,7 @@ it takes, whether ten are waiting or a million.
 Lock order on PostgreSQL: the row, then the lock of its key, then the next row of the key.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -160,15 +161,20 @@ class Queue:
         waiting = select(table.c.id).where(table.c.queue == self.name, table.c.due <= clock(session))
         return session.connection().execute(waiting.order_by(table.c.due).limit(1)).first() is not None
 
-    def claim(self, session: Session, number: int) -> list[Leased]:
-        """Lease the work that has been due longest. The attempt is counted before it is made.
+    def claim(self, session: Session, number: int, *, among: Collection[str] | None = None) -> list[Leased]:
+        """Lease the work that has been due longest, if `among` is given only of these ids.
+
+        The attempt is counted before it is made.
 
         Work that has no attempts left is given up instead: it has killed its worker in the last attempt.
         """
         table, at = self.table, clock(session)
+        wanted = [table.c.queue == self.name, table.c.due <= at]
+        if among is not None:
+            wanted.append(table.c.id.in_(among))
         due = (
             select(table.c.id)
-            .where(table.c.queue == self.name, table.c.due <= at)
+            .where(*wanted)
             .order_by(table.c.due, table.c.id)
             .limit(number)
             .with_for_update(skip_locked=True)
@@ -187,6 +193,16 @@ class Queue:
             if one.attempts > self.attempts_max:
                 self.give_up(session, one, SPENT)
         return sorted((one for one in found if one.attempts <= self.attempts_max), key=lambda one: one.id)
+
+    def postpone(self, session: Session, work_ids: Collection[str], after: timedelta) -> int:
+        """Make idle work that is due now due after `after`, in one statement; return how much there was."""
+        table, at = self.table, clock(session)
+        mine = table.c.id.in_(work_ids), table.c.queue == self.name
+        idle = select(table.c.id).where(*mine, table.c.lease.is_(None), table.c.due <= at)
+        locked = idle.order_by(table.c.id).with_for_update(skip_locked=True).cte("postponable")
+        later = update(table).where(table.c.id.in_(select(locked.c.id))).values(due=at + after)
+        number: int = session.connection().execute(later).rowcount
+        return number
 
     def renew(self, session: Session, leased: Leased) -> None:
         """Renew the lease; as the first step of a transaction it protects the following ones."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlmodel import Session
 
 from contracts.events import AccountDeleted
 from services.notifications.app import create_app
@@ -17,6 +18,7 @@ from shared.clock import now
 from shared.ids import new_id
 from shared.testing import running
 from shared.work import changes
+from shared.work.leased import Leased, Queue
 from tests.notifications.receiver import Call, Receiver, Reply, receiving
 from tests.notifications.support import person, placed, tell
 
@@ -224,6 +226,30 @@ async def test_failing_webhook_rests_until_it_is_changed_while_others_at_its_hos
     body = {"url": owner.url, "types": ["order.placed"]}
     assert (await client.put(owner.hook, json=body, headers=owner.headers)).status_code == 200
     await owner.wait("delivered")
+
+
+async def test_messages_of_a_full_webhook_wait_without_being_put_off_one_by_one(
+    client: httpx.AsyncClient, owner: Owner, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_off, real = list[str](), Queue.put_off
+
+    def counted(self: Queue, session: Session, leased: Leased, after: timedelta, *, attempts: int) -> None:
+        put_off.append(leased.body)
+        real(self, session, leased, after, attempts=attempts)
+
+    monkeypatch.setattr(Queue, "put_off", counted)
+    receiver.reply = lambda path, _number: Reply(late=0.5 if path == owner.path else 0)
+    other = Owner(client, receiver)
+    for each in (owner, other):
+        await each.create()
+    for _ in range(10):
+        await owner.post("/test")
+    await other.post("/test")
+    await other.wait("delivered")
+    await owner.wait("delivered", 10)
+
+    assert put_off == []
+    assert len(owner.calls) == 10
 
 
 async def test_webhook_that_failed_for_days_is_disabled_and_what_waits_fails(

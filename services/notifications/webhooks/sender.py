@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import Counter as Tally
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ from services.notifications.webhooks.outbox import QUEUE, Outbox, State
 from services.notifications.webhooks.outcomes import Health, Job, Outcome, of_answer, put_off_by
 from services.notifications.webhooks.signing import signed_headers
 from services.notifications.webhooks.subscriptions import Secrets
+from services.notifications.webhooks.turns import CALLS_MAX, Active, Plan, messages_due, planned
 from shared.clock import now
 from shared.data.database import Database
 from shared.data.sealed import KeyMissing, SealBroken
@@ -34,11 +35,9 @@ from shared.process.tasks import end
 from shared.work.changes import Changes
 from shared.work.leased import Leased, LeaseLost
 
-CALLS_MAX = 16  # at once, by each replica
-CALLS_PER_WEBHOOK = 4  # a slow one must not take the places of all others
 ANSWER_BYTES_MAX = 64 * 1024
 AFTER_FAULT_SECONDS = 5.0
-FULL_SECONDS = 1.0
+CROWDING_SECONDS = 5.0
 
 SENT = Counter("webhook_calls_total", "Calls of webhooks, by outcome", ["outcome"])
 
@@ -75,7 +74,8 @@ class WebhookSender:
         self._outbound = outbound
         self._stopping = asyncio.Event()
         self._calls = set[asyncio.Task[None]]()
-        self._active = Tally[str]()  # calls being made, by webhook
+        self._active = Active()
+        self._crowded = 0  # turns in a row that put off messages of full webhooks
 
     async def __aenter__(self) -> Self:
         self._stopping.clear()
@@ -116,10 +116,14 @@ class WebhookSender:
         if free == 0:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
             return True
-        if not await self._database.read(self._outbox.queue.is_due):
+        due = await self._database.read(messages_due, QUEUE)
+        plan = planned(due, free, self._active, now())
+        self._crowded = self._crowded + 1 if plan.crowding else 0
+        if plan.is_empty:
             return False
-        number, jobs = await self._database.run(self._claim, free)
+        number, jobs = await self._database.run(self._take, plan)
         for job in jobs:
+            self._active.begin(job.row["webhook_id"], job.row["user_id"])
             call = asyncio.create_task(self._handle(job), name="webhooks: call")
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
@@ -129,38 +133,41 @@ class WebhookSender:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _claim(self, session: Session, most: int) -> tuple[int, list[Job]]:
-        """Lease messages, and write their attempts; return how many were due, and those to send.
+    def _take(self, session: Session, plan: Plan) -> tuple[int, list[Job]]:
+        """Lease messages, and write their attempts; return how many were changed, and those to send.
 
-        Messages of resting webhooks are put off, uncounted.
+        Messages of resting webhooks are put off, uncounted: usually many with one statement.
         """
-        claimed = {one.body: one for one in self._outbox.queue.claim(session, most)}
-        number = len(claimed)
-        jobs, active = list[Job](), Tally[str](self._active)
-        for row in _with_webhooks(session, claimed):
-            leased, webhook_id, at = claimed.pop(row["id"]), row["webhook_id"], now()
-            if not row["is_enabled"]:
-                self._outbox.queue.finish(session, leased)
-                self._outbox.end(session, row["id"], State.FAILED, "disabled")
-            elif active[webhook_id] >= CALLS_PER_WEBHOOK:
-                self._put_off(session, leased, timedelta(seconds=FULL_SECONDS))
-            elif self._health.rests(session, row, at):
-                self._put_off(session, leased, max(row["open_until"] - at, timedelta(0)))
-            else:
-                active[webhook_id] += 1
-                jobs.append(Job(leased, row["attempts"] + 1, row))
-        for leased in claimed.values():  # of webhooks that were deleted
-            self._outbox.queue.finish(session, leased)
-        _write_attempts(session, jobs)
-        return number, jobs
+        queue, at = self._outbox.queue, now()
+        number = 0
+        for until, work_ids in plan.resting.items():
+            number += queue.postpone(session, work_ids, _spread(max(until - at, timedelta(0))))
+        if plan.crowding:  # each time for longer, so that a large backlog is not put off again at once
+            pause = timedelta(seconds=CROWDING_SECONDS * self._crowded)
+            number += queue.postpone(session, plan.crowding, _spread(pause))
+        claimed = {one.body: one for one in queue.claim(session, len(plan.claimed), among=plan.claimed)}
+        jobs = self._claim(session, claimed, at) if claimed else []
+        return number + len(claimed), jobs
 
-    def _put_off(self, session: Session, leased: Leased, pause: timedelta) -> None:
-        spread = (pause + timedelta(seconds=0.05)) * random.uniform(1, 1.5)  # noqa: S311 - no secret
-        self._outbox.queue.put_off(session, leased, spread, attempts=leased.attempts - 1)
+    def _claim(self, session: Session, claimed: Mapping[str, Leased], at: datetime) -> list[Job]:
+        queue, jobs = self._outbox.queue, list[Job]()
+        rows = {row["id"]: row for row in _with_webhooks(session, claimed)}
+        for row in rows.values():
+            leased = claimed[row["id"]]
+            if not row["is_enabled"]:
+                queue.finish(session, leased)
+                self._outbox.end(session, row["id"], State.FAILED, "disabled")
+            elif self._health.rests(session, row, at):
+                pause = _spread(max(row["open_until"] - at, timedelta(0)))
+                queue.put_off(session, leased, pause, attempts=leased.attempts - 1)
+            else:
+                jobs.append(Job(leased, row["attempts"] + 1, row))
+        for message_id in claimed.keys() - rows.keys():  # of webhooks that were deleted
+            queue.finish(session, claimed[message_id])
+        _write_attempts(session, jobs)
+        return jobs
 
     async def _handle(self, job: Job) -> None:
-        webhook_id = job.row["webhook_id"]
-        self._active[webhook_id] += 1
         try:
             outcome = await self._call(job)
             reached("webhook: called")
@@ -173,9 +180,7 @@ class WebhookSender:
         except Exception:
             log.exception("webhook_interrupted", delivery_id=job.row["id"])
         finally:
-            self._active[webhook_id] -= 1
-            if not self._active[webhook_id]:
-                del self._active[webhook_id]
+            self._active.end(job.row["webhook_id"], job.row["user_id"])
             self._changes.wake(QUEUE)
 
     async def _call(self, job: Job) -> Outcome:
@@ -217,6 +222,10 @@ class WebhookSender:
             one = update(WEBHOOK_DELIVERIES).where(WEBHOOK_DELIVERIES.c.id == delivery_id)
             session.connection().execute(one.values(again))
         reached("webhook: settling")
+
+
+def _spread(pause: timedelta) -> timedelta:
+    return (pause + timedelta(seconds=0.05)) * random.uniform(1, 1.5)  # noqa: S311 - spreads load, is no secret
 
 
 def _with_webhooks(session: Session, delivery_ids: Any) -> list[dict[str, Any]]:
