@@ -1,7 +1,9 @@
 """A shell's recent output, and the positions at which a replay may begin."""
 
+import asyncio
 import re
 from collections import deque
+from contextlib import suppress
 
 TAIL_BYTES_MAX = 256 * 1024
 COALESCE_SECONDS = 0.004
@@ -18,10 +20,11 @@ _STRING_ENDS = re.compile(rb"\x07|\x1b\\|\x18|\x1a")
 class Pace:
     """When the next piece may be sent: echoes at once, and a stream of output in larger pieces."""
 
-    __slots__ = ("_booked",)
+    __slots__ = ("_booked", "_typed")
 
     def __init__(self) -> None:
         self._booked = 0.0
+        self._typed = asyncio.Event()
 
     def delay(self, now: float) -> float:
         """Return how many seconds to wait before the next piece."""
@@ -31,10 +34,19 @@ class Pace:
     def expect_echo(self) -> None:
         """Send the next piece at once, whatever was sent before: someone has typed."""
         self._booked = 0.0
+        self._typed.set()
+
+    async def until_due(self, now: float) -> None:
+        """Wait until the next piece may be sent, or until someone types."""
+        if wait := self.delay(now):
+            self._typed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._typed.wait()
 
     def note(self, now: float) -> None:
-        """Record that a piece was sent."""
-        self._booked = max(self._booked, now) + COALESCE_SECONDS
+        """Record that a piece was sent. Pieces that did not wait are not charged to those that follow."""
+        self._booked = min(max(self._booked, now) + COALESCE_SECONDS, now + AT_ONCE * COALESCE_SECONDS)
 
 
 class Tail:

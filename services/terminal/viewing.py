@@ -143,8 +143,8 @@ async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None
             if viewer.closing is not None:
                 await websocket.close(*viewer.closing)
                 return
-            if session.head - viewer.sent < PIECE_BYTES and (wait := viewer.pace.delay(clock())):
-                await asyncio.sleep(wait)
+            if session.head - viewer.sent < PIECE_BYTES:
+                await viewer.pace.until_due(clock())
             piece = await session.next_piece(viewer)
             if piece:
                 offset, viewer.sent = viewer.sent, viewer.sent + len(piece)

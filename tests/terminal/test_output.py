@@ -1,5 +1,6 @@
 """The pure modules: start of a replay, cached output, frames, the holder's ring, control messages."""
 
+import asyncio
 import struct
 
 import pytest
@@ -117,7 +118,35 @@ def test_first_pieces_are_sent_at_once_and_a_stream_in_larger_ones() -> None:
         delays.append(pace.delay(100.0))
         pace.note(100.0)
     assert delays[:AT_ONCE] == [0.0] * AT_ONCE
-    assert delays[AT_ONCE:] == pytest.approx([COALESCE_SECONDS, 2 * COALESCE_SECONDS])
-    assert pace.delay(100.0 + 3 * COALESCE_SECONDS) == pytest.approx(0.0)
+    assert delays[AT_ONCE:] == pytest.approx([COALESCE_SECONDS] * 2)
+    assert pace.delay(100.0 + COALESCE_SECONDS) == pytest.approx(0.0)
     pace.expect_echo()
     assert pace.delay(100.0) == 0.0
+
+
+def test_stream_that_waits_has_one_piece_per_interval() -> None:
+    pace, now = Pace(), 100.0
+    for _ in range(AT_ONCE + 100):
+        now += pace.delay(now)
+        pace.note(now)
+    assert now == pytest.approx(100.0 + 100 * COALESCE_SECONDS)
+
+
+def test_piece_after_a_fast_replay_waits_no_longer_than_any_other() -> None:
+    pace, now = Pace(), 100.0
+    for _ in range(1_000):  # of full size, for which the writer does not wait
+        now += COALESCE_SECONDS / 40
+        pace.note(now)
+    assert pace.delay(now) == pytest.approx(COALESCE_SECONDS)
+
+
+async def test_typing_ends_the_wait_of_the_next_piece() -> None:
+    pace = Pace()
+    for _ in range(AT_ONCE):
+        pace.note(100.0)
+    async with asyncio.timeout(20):
+        waiting = asyncio.create_task(pace.until_due(0.0))  # for a hundred seconds
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        pace.expect_echo()
+        await waiting
