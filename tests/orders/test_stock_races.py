@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import func, select
 
@@ -38,6 +39,32 @@ async def test_forty_buyers_buy_exactly_twenty_pieces(orders: httpx.AsyncClient,
     assert sorted(one.status_code for one in placed) == [201] * 20 + [409] * 20
     assert await stock_of(orders, product["id"]) == (20, 20)
     assert ledger_faults(database_url) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # writers of SQLite do not overlap
+async def test_order_that_waited_for_a_release_gets_the_pieces(
+    orders: httpx.AsyncClient, database_url: str
+) -> None:
+    first, second = [await add_product(orders, pieces=5) for _ in range(2)]
+    assert (await buy(orders, ADMIN, (first, 5))).status_code == 201
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    connect = psycopg.AsyncConnection.connect
+    async with (
+        await connect(database_url) as other,
+        await connect(database_url, autocommit=True) as watching,
+        asyncio.timeout(30),
+    ):
+        for table in ("stock_levels", "stock"):
+            await other.execute(
+                f"UPDATE {table} SET reserved = 0 WHERE product_id = %s",
+                [first["id"]],
+            )
+        buying = asyncio.create_task(buy(orders, ADMIN, (first, 1), (second, 1)))
+        while await (await watching.execute(waiting)).fetchone() is None:  # noqa: ASYNC110 - the server waits
+            await asyncio.sleep(0.01)
+        await other.commit()
+
+    assert (await buying).status_code == 201
 
 
 async def test_moves_sum_to_the_stock_after_any_sequence_of_moves_and_orders(

@@ -147,7 +147,7 @@ class Billing:
 
     def forget(self, session: Session, place: Place, most: int) -> int:
         """Delete rows within the days read that AWS no longer reports."""
-        first, _ = self._window(place)
+        first, day_after = self._window(place)
         stale = COSTS.c.account == place.account, COSTS.c.day >= first.isoformat()
         old = select(COSTS).where(*stale, COSTS.c.pulled < place.started).limit(most)
         rows = [dict(row) for row in session.connection().execute(old).mappings()]
@@ -155,6 +155,9 @@ class Billing:
         session.connection().execute(delete(COSTS).where(COSTS.c.id.in_(ids)))
         cost_days.apply(session, [], rows)
         _refresh_months(session, place, rows)
+        if len(ids) < most and place.last_scan is not None:
+            # A process of a version without these sums may have stored costs while replicas were updated.
+            cost_days.sum_again(session, place.account, (first, day_after))
         return len(ids)
 
 

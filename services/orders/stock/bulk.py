@@ -1,8 +1,9 @@
 """Reserves pieces of several products with a few statements, however many products there are.
 
-One UPDATE takes the pieces of all levels that have enough. PostgreSQL locks these rows in the order of the
-product ids, which all transactions keep to, so none deadlock. As with single moves, the lock of a level
-holds for the rows of the product's locations too.
+One UPDATE takes the pieces of all levels that have enough. Before it, PostgreSQL locks these rows in the
+order of the product ids, which all transactions keep to, so none deadlock. That is a statement of its own,
+because the UPDATE must see what others have committed while it waited. As with single moves, the lock of a
+level holds for the rows of the product's locations too.
 """
 
 from collections import defaultdict
@@ -17,9 +18,11 @@ from services.orders.stock import moves
 from services.orders.stock.moves import Cause
 from shared.clock import now
 from shared.data.bulk import insert_rows
+from shared.data.database import execute_in_driver
 from shared.data.statements import insert_row
 from shared.ids import new_id
 
+_LOCK_LEVELS = "SELECT FROM stock_levels WHERE product_id = ANY(%s) ORDER BY product_id FOR UPDATE"
 _LEVEL = ("product_id", "on_hand", "reserved", "low_at", "backorder")
 _TAKE_LEVELS = {
     "sqlite": """
@@ -28,14 +31,10 @@ _TAKE_LEVELS = {
         WHERE product_id = wanted.key AND (backorder OR on_hand - reserved >= wanted.value)
         RETURNING product_id, on_hand, reserved, low_at, backorder""",
     "postgresql": """
-        WITH wanted AS (SELECT * FROM unnest(%s::text[], %s::bigint[]) AS given (product_id, pieces)),
-        locked AS (
-            SELECT level.product_id, wanted.pieces FROM stock_levels AS level JOIN wanted USING (product_id)
-            ORDER BY level.product_id FOR UPDATE OF level
-        )
-        UPDATE stock_levels AS level SET reserved = level.reserved + locked.pieces FROM locked
-        WHERE level.product_id = locked.product_id
-          AND (level.backorder OR level.on_hand - level.reserved >= locked.pieces)
+        UPDATE stock_levels AS level SET reserved = level.reserved + wanted.pieces
+        FROM unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces)
+        WHERE level.product_id = wanted.product_id
+          AND (level.backorder OR level.on_hand - level.reserved >= wanted.pieces)
         RETURNING level.product_id, level.on_hand, level.reserved, level.low_at, level.backorder""",
 }
 _READ_PLACES = {
@@ -87,6 +86,9 @@ def reserve(session: Session, wanted: Mapping[str, int], cause: Cause) -> list[s
 
 def _take_levels(session: Session, wanted: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Change and lock the levels that have enough pieces; return them as they are then, by product."""
+    connection = session.connection()
+    if len(wanted) > 1 and connection.dialect.name == "postgresql":
+        execute_in_driver(connection, _LOCK_LEVELS, ([*wanted],))
     columns: list[list[Any]] = [[*wanted], [*wanted.values()]]
     rows = run(session, _TAKE_LEVELS, wanted, columns).fetchall()
     levels = (dict(zip(_LEVEL, row, strict=True)) for row in rows)
