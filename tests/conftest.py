@@ -13,6 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck
 from pydantic import TypeAdapter
+from starlette import routing
 
 from shared import testing
 from shared.http import endpoints
@@ -37,6 +38,7 @@ def pytest_configure() -> None:
     # Normally a process builds one application; here every test does, from the same few operations.
     Signature.of = cache(Signature.of)  # type: ignore[method-assign]
     vars(endpoints)["TypeAdapter"] = cache(TypeAdapter)
+    vars(routing)["compile_path"] = cache(routing.compile_path)
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
     databases.share_compiled_statements()
     watchdog.guard()

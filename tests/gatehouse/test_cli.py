@@ -156,6 +156,7 @@ class TestMigration:
 
 
 class TestService:
+    @pytest.mark.prove
     def test_created_service_works_unchanged(self, copy: Path) -> None:
         """Its tests pass, its migrations run, and the gateway has its route."""
         code, output = run_changed(copy, "service", "billing", "--thing", "invoice")

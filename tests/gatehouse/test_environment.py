@@ -130,12 +130,14 @@ def test_uv_on_path_installs_the_lock(checkout: Checkout) -> None:
     assert "installing 1 packages from requirements.lock" in output
 
 
+@pytest.mark.prove
 def test_pip_installs_the_lock_when_uv_is_not_available(checkout: Checkout) -> None:
     code, output = checkout.make()
 
     assert (code, checkout.works()) == (0, True), output
 
 
+@pytest.mark.prove
 def test_ensurepip_creates_a_pip_if_the_python_has_none(checkout: Checkout) -> None:
     checkout.hide("pip")
     code, output = checkout.make()
@@ -144,6 +146,7 @@ def test_ensurepip_creates_a_pip_if_the_python_has_none(checkout: Checkout) -> N
     assert (checkout.folder / ".venv/bin/pip").exists()
 
 
+@pytest.mark.prove
 def test_a_failing_uv_is_replaced_by_pip(checkout: Checkout) -> None:
     (checkout.programs / "uv").write_text("#!/bin/sh\necho 'no route to the index' >&2\nexit 2\n")
     (checkout.programs / "uv").chmod(0o755)
@@ -154,6 +157,7 @@ def test_a_failing_uv_is_replaced_by_pip(checkout: Checkout) -> None:
     assert "trying again with pip" in output
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_package_with_the_wrong_hash_is_refused(checkout: Checkout, installer: str) -> None:
     checkout.lock(NO_HASH)
