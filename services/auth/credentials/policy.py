@@ -5,6 +5,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+from services.auth.fields import PASSWORD_CHARACTERS_MAX
 from services.auth.schemas import is_a_name_of
 from services.auth.settings import Settings
 from shared.errors import FieldFault, Invalid
@@ -25,9 +26,11 @@ class PasswordPolicy:
         self._refuses_common = settings.refuses_common_passwords
 
     def require(self, password: str, field: str, *names: str | None) -> None:
-        """Raise a field fault if the password is too short, common or a name."""
+        """Raise a field fault if the password is too short or long, common or a name."""
         if len(password) < self._characters_min:
             _refuse(field, "string_too_short", f"must have at least {self._characters_min} characters")
+        if len(password) > PASSWORD_CHARACTERS_MAX:
+            _refuse(field, "string_too_long", f"must have at most {PASSWORD_CHARACTERS_MAX} characters")
         if is_a_name_of(password, *names):
             _refuse(field, "value_error", "must not be the e-mail address or the username")
         if self._refuses_common and is_common(password, *names):

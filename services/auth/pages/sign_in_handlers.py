@@ -15,7 +15,7 @@ from services.auth.errors import (
     PasswordChangeNeeded,
     UnknownPasskey,
 )
-from services.auth.fields import AnyPassword, LoginName, NewPassword
+from services.auth.fields import AnyPassword, LoginName
 from services.auth.models import Account
 from services.auth.pages.forms import credential_of, fault_of
 from services.auth.pages.people import person_of
@@ -31,11 +31,10 @@ from services.auth.sessions.sign_in import (
     SecondStep,
     begin_second_step,
 )
-from shared.errors import FieldFault, Invalid
+from shared.errors import Invalid
 
 _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
 _PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
-_NEW_PASSWORD: TypeAdapter[str] = TypeAdapter(NewPassword)
 _WRONG_CODE = "The code is wrong or was already used. Wait for the next one."
 _WRONG = "The name or the password is wrong. Check both and try again."
 _WRONG_PASSKEY = "The passkey is unknown here, or too much time has passed. Try again, or use your password."
@@ -62,7 +61,7 @@ async def sign_in(visit: Visit, check: PasswordCheck, second: SecondStep) -> Res
     after, typed = next_of(form.get("next")) or "", form.get("name", "")[:254]
     try:
         name, password = _NAME.validate_python(typed), _PASSWORD.validate_python(form.get("password"))
-        new = _new_password(form.get("new_password"))
+        new = form.get("new_password") or None  # checked after the password, so that strangers learn nothing
         candidate = await check.candidate(name.lower(), password, visit.request, visit.trail, new)
         outcome = await visit.run(_after_password, visit, candidate, second)
     except PasswordChangeNeeded:
@@ -79,14 +78,6 @@ async def sign_in(visit: Visit, check: PasswordCheck, second: SecondStep) -> Res
             "second_factor", next=after, mfa_token=outcome.mfa_token, methods=outcome.methods, fault=None
         )
     return _signed_in(visit, outcome, after)
-
-
-def _new_password(typed: str | None) -> str | None:
-    try:
-        return _NEW_PASSWORD.validate_python(typed) if typed else None
-    except ValidationError as error:
-        fault = FieldFault(field="new_password", code="value_error", message="must have 8 to 1024 characters")
-        raise Invalid(errors=[fault]) from error
 
 
 def _after_password(

@@ -1,6 +1,5 @@
 """Sign-in with a password: the attempt is counted, the password checked, then one transaction finishes it."""
 
-import hmac
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,17 +84,22 @@ class PasswordCheck:
         if found.is_admin and is_known_to_everybody(password, request, self._settings):
             raise InvalidCredentials
         if found.must_change:
-            password = self._chosen(found, password, new_password)
+            try:
+                password = await self._chosen(found, new_password)
+            except Invalid as error:
+                await trail.keep(refused_with=error.status)
+                raise
             trail.add(chose_password=True)
         elif not self._passwords.is_outdated(password_hash):
             return found
         return replace(found, new_hash=await self._passwords.hash(password))
 
-    def _chosen(self, found: Candidate, password: str, new_password: str | None) -> str:
+    async def _chosen(self, found: Candidate, new_password: str | None) -> str:
         if new_password is None:
             raise PasswordChangeNeeded
         self._policy.require(new_password, "new_password", *found.names)
-        if hmac.compare_digest(new_password.encode(), password.encode()):
+        # Compared as at sign-in, where different characters can be the same password.
+        if await self._passwords.matches(new_password, found.password_hash):
             fault = FieldFault(field="new_password", code="value_error", message="must differ from password")
             raise Invalid(errors=[fault])
         return new_password
