@@ -9,8 +9,8 @@ import structlog
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.duo.prompt import Prompt
-from services.auth.errors import DuoDenied, DuoDown, DuoInUse, NoDuo, StrangeSignIn
+from services.auth.duo.prompt import Prompt, Unreachable
+from services.auth.errors import DuoDenied, DuoInUse, NoDuo, StrangeSignIn
 from services.auth.factors.challenges import waiting_challenge
 from services.auth.factors.factors import DUO, Factors
 from services.auth.mails.mails import Mails, Template
@@ -40,7 +40,7 @@ class Use(StrEnum):
     SIGN_IN = "sign-in"
     ENROL = "enrol"
     STEP_UP = "step-up"
-    OPEN = "open"  # a sign-in without Duo, which cannot be reached; returns like one with it
+    OPEN = "open"  # a sign-in without Duo, which cannot be reached; uses the callback of SIGN_IN
 
     @property
     def callback(self) -> str:
@@ -91,8 +91,9 @@ class Duo:
         try:
             return await self._begin(Use.SIGN_IN, challenge.account_id, purpose, request)
         except Refused as error:
-            is_down = isinstance(error.problem, DuoDown)
-            if not is_down or not await self.database.read(self._may_go_on, challenge.account_id):
+            if not isinstance(error, Unreachable) or not await self.database.read(
+                self._may_go_on, challenge.account_id
+            ):
                 raise
             return await self._begin_open(challenge.account_id, error.reason, purpose, request, trail)
 
@@ -106,7 +107,10 @@ class Duo:
     async def _begin_open(
         self, account_id: str, reason: str, purpose: Purpose, request: Request, trail: Trail
     ) -> Sent:
-        """Let the browser return as if from Duo. That it has not been there is stored, not in the URL."""
+        """Let the browser return as if from Duo.
+
+        The stored state, not the URL, decides that Duo was skipped.
+        """
         log.error("duo_skipped", account_id=account_id, reason=reason)
         trail.add(duo="skipped", reason=reason)
         state, cookie = self.pending.new_state(), request.cookies.get(self.pending.cookie_name)

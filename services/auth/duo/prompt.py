@@ -28,6 +28,12 @@ _KEY_BYTES = 64
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 _REQUIRED = ["iss", "aud", "exp", "iat", "nonce", "preferred_username"]
+_OUTAGES = frozenset(("unreachable", "unknown_host", "late", "broken"))
+_NOT_CALLED = frozenset(("resting", "busy"))
+
+
+class Unreachable(Refused):
+    """Duo cannot be reached, or answers 5xx: roles may be allowed to sign in without it."""
 
 
 class Prompt(Protocol):
@@ -52,6 +58,7 @@ class DuoPrompt:
         # HMAC pads short keys with zero bytes itself. Padded already, PyJWT does not warn of Duo's 40 bytes.
         self._key = secret.encode().ljust(_KEY_BYTES, b"\0")
         self._origin = f"https://{settings.duo_api_hostname}"
+        self._is_out = False  # whether the last call failed by an outage, so that a pause follows from one
         self._outbound = Outbound(
             settings, "duo", seconds_max=CALL_SECONDS_MAX, answer_bytes_max=RESPONSE_BYTES_MAX
         )
@@ -121,13 +128,21 @@ class DuoPrompt:
         """Return the status and the JSON object of the response."""
         try:
             response = await self._outbound.call("POST", url, body=urlencode(fields).encode(), headers=_FORM)
-            body = response.json()
         except BadAddress as error:
+            self._is_out = False
             raise _down("duo_address_refused") from error
         except CallFailed as error:
-            raise _down(f"duo_{error.reason}", error.retry_after) from error
-        if response.status >= 500 or response.status == 429:
-            raise _down(f"duo_status_{response.status}", response.retry_after)
+            if error.reason not in _NOT_CALLED:
+                self._is_out = error.reason in _OUTAGES
+            is_out = self._is_out and error.reason != "busy"
+            raise _down(f"duo_{error.reason}", error.retry_after, is_out=is_out) from error
+        self._is_out = response.status >= 500
+        if self._is_out or response.status == 429:
+            raise _down(f"duo_status_{response.status}", response.retry_after, is_out=self._is_out)
+        try:
+            body = response.json()
+        except CallFailed as error:
+            raise _down(f"duo_{error.reason}") from error
         return response.status, body if isinstance(body, dict) else {}
 
     def _verified(self, token: object, issuer: str) -> dict[str, Any]:
@@ -146,8 +161,9 @@ class DuoPrompt:
         return claims
 
 
-def _down(reason: str, retry_after: float | None = None) -> Refused:
-    return Refused(DuoDown(headers=down(reason, retry_after).problem.headers), reason)
+def _down(reason: str, retry_after: float | None = None, *, is_out: bool = False) -> Refused:
+    problem = DuoDown(headers=down(reason, retry_after).problem.headers)
+    return (Unreachable if is_out else Refused)(problem, reason)
 
 
 def _require_same(reason: str, shown: object, expected: str) -> None:

@@ -237,6 +237,19 @@ async def test_open_mode_holds_for_its_roles_and_its_own_states_only_M4(
     assert other.status_code == 503  # an authenticator app works without Duo
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 429])
+async def test_open_mode_stays_closed_while_duo_responds_M4(
+    status: int, make_auth_settings: Callable[..., Settings], duo: FakeDuo
+) -> None:
+    settings = make_auth_settings(**configured(duo), duo_open_roles="user")
+    async with running(create_app, settings) as auth:
+        await enrolled(auth, duo)
+        duo.raw["health_check"] = status, b'{"stat": "FAIL"}'
+        begun = await auth.post("/auth/mfa/duo", json={"mfa_token": await asked(auth)})
+
+    assert (begun.status_code, begun.json()["code"]) == (503, "duo_unavailable")
+
+
 @pytest.mark.parametrize("use", ["enrol", "step-up"])
 async def test_state_is_valid_for_its_purpose_its_browser_and_ten_minutes_M4(
     use: str, auth: httpx.AsyncClient, duo: FakeDuo, database_url: str

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from services.auth.duo.prompt import DuoPrompt
+from services.auth.duo.prompt import DuoPrompt, Unreachable
 from services.auth.providers.person import Secrets
 from services.auth.providers.refusals import Refused
 from services.auth.settings import Settings
+from shared.peers.outbound import FAILURES_UNTIL_OPEN, BadAddress, CallFailed
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.auth.conftest import KEY_SECRET
 from tests.auth.duo.conftest import configured
@@ -105,23 +106,82 @@ async def test_response_without_a_token_is_refused(body: bytes, prompt: DuoPromp
     assert await refusal(prompt.require_allowed(code, NAME, SECRETS, BACK)) == (UNTRUSTED, "duo_bad_token")
 
 
+async def outage(work: Any) -> tuple[str, bool]:
+    """Return the reason of a refusal, and whether roles may be allowed to sign in without Duo."""
+    with pytest.raises(Refused) as raised:
+        await work
+    assert raised.value.problem.status == DOWN
+    return raised.value.reason, isinstance(raised.value, Unreachable)
+
+
 @pytest.mark.parametrize(
-    ("status", "body", "reason"),
+    ("status", "body", "reason", "is_out"),
     [
-        (200, b'{"stat": "FAIL"}', "duo_not_healthy"),
-        (400, b'{"stat": "FAIL", "code": 40002}', "duo_not_healthy"),
-        (500, b"{}", "duo_status_500"),
-        (429, b"{}", "duo_status_429"),
-        (200, b"<html>", "duo_not_json"),
-        (200, b"[" + b" " * 70_000 + b"]", "duo_too_large"),
+        (200, b'{"stat": "FAIL"}', "duo_not_healthy", False),
+        (400, b'{"stat": "FAIL", "code": 40002}', "duo_not_healthy", False),
+        (401, b'{"stat": "FAIL"}', "duo_not_healthy", False),
+        (403, b'{"stat": "FAIL"}', "duo_not_healthy", False),
+        (404, b"{}", "duo_not_healthy", False),
+        (429, b"{}", "duo_status_429", False),
+        (200, b"<html>", "duo_not_json", False),
+        (400, b"<html>", "duo_not_json", False),
+        (200, b"[" + b" " * 70_000 + b"]", "duo_too_large", False),
+        (500, b"{}", "duo_status_500", True),
+        (503, b"<html>", "duo_status_503", True),
     ],
 )
-async def test_unhealthy_duo_is_an_outage(
-    status: int, body: bytes, reason: str, prompt: DuoPrompt, duo: FakeDuo
+async def test_unhealthy_duo_refuses_and_only_5xx_is_an_outage_M4(
+    status: int, body: bytes, reason: str, is_out: bool, prompt: DuoPrompt, duo: FakeDuo
 ) -> None:
     duo.raw["health_check"] = status, body
 
-    assert await refusal(prompt.url(NAME, SECRETS, BACK)) == (DOWN, reason)
+    assert await outage(prompt.url(NAME, SECRETS, BACK)) == (reason, is_out)
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_out"),
+    [
+        (CallFailed("unreachable"), True),
+        (CallFailed("unknown_host"), True),
+        (CallFailed("late"), True),
+        (CallFailed("broken"), True),
+        (CallFailed("busy"), False),
+        (CallFailed("encoded"), False),
+        (BadAddress("The address is private."), False),
+    ],
+)
+async def test_only_a_failed_connection_is_an_outage_M4(
+    cause: Exception, is_out: bool, prompt: DuoPrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise cause
+
+    monkeypatch.setattr("services.auth.duo.prompt.Outbound.call", fail)
+
+    _, opens = await outage(prompt.url(NAME, SECRETS, BACK))
+    assert opens is is_out
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_out"), [(503, b"{}", True), (200, b"[" + b" " * 70_000 + b"]", False)]
+)
+async def test_pause_of_the_breaker_is_an_outage_if_it_follows_from_one_M4(
+    status: int, body: bytes, is_out: bool, prompt: DuoPrompt, duo: FakeDuo
+) -> None:
+    duo.raw["health_check"] = status, body
+    for _ in range(FAILURES_UNTIL_OPEN):
+        await outage(prompt.url(NAME, SECRETS, BACK))
+
+    assert await outage(prompt.url(NAME, SECRETS, BACK)) == ("duo_resting", is_out)
+
+
+async def test_call_to_a_closed_port_is_an_outage_M4(
+    duo_settings: Callable[..., Settings], unused_tcp_port: int
+) -> None:
+    prompt = DuoPrompt(duo_settings(duo_api_hostname=f"localhost:{unused_tcp_port}"))
+
+    assert await outage(prompt.url(NAME, SECRETS, BACK)) == ("duo_unreachable", True)
+    await prompt.aclose()
 
 
 @pytest.mark.parametrize("call", ["health_check", "token"])
