@@ -213,7 +213,7 @@ class Duo:
         def check(session: Session, account: Account) -> None:
             factor_attempt(account.id).count(session)
 
-        await self.own_password.change(person, password, check)
+        await self.own_password.step_up(person, password, check)
         return await self._begin(Use.STEP_UP, person.account_id, _own(person, after), request)
 
     async def finish_step_up(

@@ -49,10 +49,7 @@ class Factors:
 
     def are_needed(self, session: Session, account_id: str) -> bool:
         """Whether this account needs a second factor besides the password."""
-        # Duo counts even while it is not configured: turning it off must not weaken an account.
-        return bool(
-            _CONFIRMED.rows(session, account=account_id) or _SECOND_PASSKEYS.rows(session, account=account_id)
-        )
+        return are_needed(session, account_id)
 
     def has_totp(self, session: Session, account_id: str) -> bool:
         return self._confirmed(session, account_id, TOTP) is not None
@@ -174,6 +171,14 @@ class Factors:
         unused = FACTORS.c.id == row.id, FACTORS.c.last_step < step
         use = update(FACTORS).where(*unused).values(last_step=step, used=now())
         return session.connection().execute(use).rowcount == 1
+
+
+def are_needed(session: Session, account_id: str) -> bool:
+    """Whether this account needs a second factor besides the password."""
+    # Duo counts even while it is not configured: turning it off must not weaken an account.
+    return bool(
+        _CONFIRMED.rows(session, account=account_id) or _SECOND_PASSKEYS.rows(session, account=account_id)
+    )
 
 
 def has_second_factor(session: Session, account_id: str) -> bool:

@@ -11,7 +11,7 @@ from services.auth.errors import (
     WrongPassword,
 )
 from services.auth.lifecycle import handlers, registration
-from shared.errors import Impersonated, InvalidToken, NotFound, NotInteractive
+from shared.errors import Impersonated, InvalidToken, NotFound, NotInteractive, SignInAgain
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, person, public
@@ -87,7 +87,7 @@ OPERATIONS = [
         handlers.change_my_email,
         access=person,
         status=202,
-        errors=(InvalidToken, WrongPassword, LoginThrottled),
+        errors=(InvalidToken, WrongPassword, LoginThrottled, SignInAgain),
     ),
     Operation(
         "POST",

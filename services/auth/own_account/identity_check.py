@@ -58,7 +58,7 @@ class IdentityCheck:
             trail.write(session)
             return (renew(session, account, amr),)
 
-        done = await self.own_password.change(person, password, work)
+        done = await self.own_password.step_up(person, password, work)
         if done is None:
             raise InvalidCode
         return done[0]

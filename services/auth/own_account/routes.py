@@ -10,7 +10,7 @@ from services.auth.errors import (
     WrongPassword,
 )
 from services.auth.own_account import factor_handlers, handlers, session_handlers, step_up_handlers
-from shared.errors import InvalidToken, NotFound
+from shared.errors import InvalidToken, NotFound, SignInAgain
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
 from shared.identity.tokens import person
@@ -24,7 +24,12 @@ _TOTP = "/auth/me/totp"
 OPERATIONS = [
     Operation("GET", "/auth/me", handlers.show_me, scope="account:read", errors=_CALLER),
     Operation(
-        "PUT", "/auth/me/password", handlers.change_password, access=person, status=204, errors=_CHECKED
+        "PUT",
+        "/auth/me/password",
+        handlers.change_password,
+        access=person,
+        status=204,
+        errors=(*_CHECKED, SignInAgain),
     ),
     Operation("GET", "/auth/me/sessions", session_handlers.list_sessions, access=person, errors=_CALLER),
     Operation(

@@ -20,7 +20,7 @@ from services.auth.sessions.tokens import factors_of
 from services.auth.sessions.user_agents import device_named
 from services.auth.settings import Settings
 from shared.data.database import Database
-from shared.errors import InvalidToken, Problem
+from shared.errors import InvalidToken, Problem, SignInAgain
 from shared.events import Trail
 from shared.http.inputs import header
 from shared.identity.step_up import RECENT
@@ -154,6 +154,9 @@ class Visit:
         """Record a refusal and return its message; raise server errors, which the user cannot fix."""
         if isinstance(error, InvalidToken):  # the session ended in the meantime
             raise Elsewhere(SIGN_IN)
+        if isinstance(error, SignInAgain):
+            await self.trail.keep(refused_with=error.status)
+            raise Elsewhere(f"{STEP_UP}?{urlencode({'next': ACCOUNT})}")
         if isinstance(error, Problem) and error.status >= SERVER_ERROR:
             raise error
         if not self.trail.is_written:

@@ -3,12 +3,13 @@
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Row, select, update
 from sqlmodel import Session
 
 from services.auth.models import SESSIONS, Account, LoginSession
-from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.sessions import Sessions, end_of
 from services.auth.sessions.tokens import RefreshToken, RefreshTokens
 from services.auth.settings import Settings
 from shared.clock import now
@@ -73,7 +74,7 @@ class BrowserSessions:
         account = None if row is None else session.get(Account, row.account_id)
         if row is None or account is None or not account.may_sign_in:
             return None
-        expires = min(now() + self._idle, row.created + self._absolute)
+        expires = min(now() + self._idle, end_of(row, self._absolute))
         if expires - row.expires > EXTENDED_AFTER * self._idle:
             alive = SESSIONS.c.id == row.id, SESSIONS.c.revoked.is_(None)
             session.connection().execute(update(SESSIONS).where(*alive).values(expires=expires))
@@ -95,7 +96,7 @@ class BrowserSessions:
     def _cookie(self, token: RefreshToken) -> str:
         return f"{self.cookie_name}={self._tokens.write(token)}{self._attributes}"
 
-    def _row(self, session: Session, cookie: str | None) -> Row[tuple[object, ...]] | None:
+    def _row(self, session: Session, cookie: str | None) -> Row[Any] | None:
         token = self._tokens.read(cookie or "")
         if token is None:
             return None

@@ -44,14 +44,29 @@ class OwnPassword:
         """Check the password, then do the work in one transaction with the locked account."""
         return await self.finish(person, await self.check(person, password), work)
 
+    async def step_up(self, person: Person, password: str, work: Callable[[Session, Account], T]) -> T:
+        """Do the same in a session without all factors; the work demands those of the account."""
+        before = await self._check(self._begin, person, password)
+        return await self.finish(person, before, work)
+
     async def check(
         self, person: Person, password: str, first: Callable[[Account], None] | None = None
     ) -> str | None:
         """Count the attempt, then check the password; return the hash it matches.
 
-        `first` may refuse the request before the attempt is counted.
+        A session without all factors is refused. `first` may refuse before the attempt is counted.
         """
-        before = await self.database.run(self._begin, person, first)
+
+        def begin(session: Session, person: Person) -> str | None:
+            self.sessions.require_complete(session, person.session_id)
+            return self._begin(session, person, first)
+
+        return await self._check(begin, person, password)
+
+    async def _check(
+        self, begin: Callable[[Session, Person], str | None], person: Person, password: str
+    ) -> str | None:
+        before = await self.database.run(begin, person)
         if not await self.passwords.matches(password, before):
             raise WrongPassword
         return before
@@ -60,7 +75,9 @@ class OwnPassword:
         """Do the work, unless the password was changed while it was being checked."""
         return await self.database.run(self._finish, person, before, work)
 
-    def _begin(self, session: Session, person: Person, first: Callable[[Account], None] | None) -> str | None:
+    def _begin(
+        self, session: Session, person: Person, first: Callable[[Account], None] | None = None
+    ) -> str | None:
         account = self.sessions.account_in(session, person.account_id, person.session_id)
         if first is not None:
             first(account)

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, Update, bindparam, delete, select, update
@@ -11,17 +11,22 @@ from sqlmodel import Session
 
 from services.auth.accounts.accounts import locked_account
 from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
+from services.auth.factors.factors import are_needed
 from services.auth.models import ACCESS_KEYS, EXPIRED_PER_CHANGE_MAX, SESSIONS, Account, LoginSession
 from services.auth.revocations.log import RevocationLog
-from services.auth.sessions.tokens import RefreshToken, RefreshTokens
+from services.auth.sessions.tokens import TWO, RefreshToken, RefreshTokens, factors_of
 from services.auth.settings import Settings
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.statements import Rows, Statement, deletion_of, insert_row
-from shared.errors import InvalidToken
+from shared.errors import InvalidToken, SignInAgain
 from shared.identity.revocations import Kind
+from shared.identity.step_up import RECENT
 
 SESSIONS_PER_ACCOUNT_MAX = 100
+# A session without a factor that its account had then never counts as a sign-in, neither a recent one nor for
+# apps, until its person shows all factors. It ends soon, and so does what it grants.
+NEVER, INCOMPLETE = datetime.fromtimestamp(0, UTC), timedelta(hours=1)
 Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
 
 _of_account = SESSIONS.c.account_id == bindparam("account")
@@ -83,7 +88,7 @@ class Sessions:
         device: str | None = None,
     ) -> SignedIn:
         """Open a session for the account itself, or for the client of a grant."""
-        expires = self._expires(now(), now())
+        expires = now() + self._idle
         opened = LoginSession(account_id=account.id, token_hash="", expires=expires, amr=amr, device=device)
         if grant is not None:
             opened.id, opened.client_id, opened.parent_id = grant.session_id, grant.client_id, grant.parent_id
@@ -114,6 +119,9 @@ class Sessions:
     def add(self, session: Session, opened: LoginSession) -> None:
         """Store a new session, and delete expired ones and those beyond the maximum."""
         session.flush()  # the account may be new
+        if opened.client_id is None and opened.impersonator_id is None and factors_of(opened.amr) < TWO:
+            opened.authenticated = NEVER if are_needed(session, opened.account_id) else None
+        opened.expires = min(opened.expires, end_of(opened, self._absolute))
         insert_row(session, SESSIONS, **opened.model_dump())
         # Not before the session's last access token has expired: until then it can still be revoked.
         _DELETE_EXPIRED.execute(session, {"before": now() - self._revocations.kept})
@@ -168,6 +176,12 @@ class Sessions:
         """As account_in, with the locked account: a change that ends its sessions waits, or is seen here."""
         locked_account(session, account_id)
         return self.account_in(session, account_id, session_id)
+
+    def require_complete(self, session: Session, session_id: str | None) -> None:
+        """Raise SignInAgain if the session was opened without a factor that its account had then."""
+        incomplete = SESSIONS.c.id == session_id, SESSIONS.c.authenticated <= NEVER
+        if session.connection().execute(select(SESSIONS.c.id).where(*incomplete)).first() is not None:
+            raise SignInAgain(RECENT.max_age, str(TWO))
 
     def confirm(self, session: Session, session_id: str, amr: str) -> datetime:
         """Record that the session's person has authenticated again, and how; return the time."""
@@ -241,7 +255,7 @@ class Sessions:
                 token_hash=successor.hash,
                 previous_hash=token.hash,
                 rotated=moment,
-                expires=self._expires(row.created, moment),
+                expires=min(moment + self._idle, end_of(row, self._absolute)),
             )
         )
         return session.connection().execute(exchange).rowcount == 1
@@ -252,9 +266,6 @@ class Sessions:
             and hmac.compare_digest(row.previous_hash, token.hash)
             and now() - row.rotated < self._grace
         )
-
-    def _expires(self, created: datetime, used: datetime) -> datetime:
-        return min(used + self._idle, created + self._absolute)
 
     def _delete_oldest(self, session: Session, account_id: str, client_id: str | None) -> None:
         """Keep only the newest sessions of an account, so that repeated sign-ins cannot fill the table.
@@ -268,6 +279,13 @@ class Sessions:
         self._revocations.add(session, Kind.SESSION, with_tokens)
         if gone:
             self._end(session, SESSIONS.c.parent_id.in_([row["id"] for row in gone]))
+
+
+def end_of(opened: LoginSession | Row[Any], absolute: timedelta) -> datetime:
+    """Return the moment beyond which a session cannot be extended."""
+    is_incomplete = opened.authenticated is not None and opened.authenticated <= NEVER
+    end: datetime = opened.created + (min(INCOMPLETE, absolute) if is_incomplete else absolute)
+    return end
 
 
 def _grant(row: Row[Any]) -> Grant | None:
