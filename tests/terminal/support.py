@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -24,7 +25,7 @@ from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, token
 from tests import support
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60
+START_SECONDS, END_SECONDS = 60, 30
 TERM_V1 = Subprotocol("term.v1")
 ACK_BYTES = 32 * 1024
 
@@ -84,17 +85,26 @@ class Service:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
+        self._process.wait(END_SECONDS)
 
     def close(self) -> None:
         """End the service and all its holders."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-        for pid in self.holders():
-            for victim in (pid, *children_of(pid)):
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+        try:
+            if self._process is not None:
+                self._end(self._process)
+        finally:
+            for pid in self.holders():
+                for victim in (pid, *children_of(pid)):
+                    with suppress(ProcessLookupError):
+                        os.kill(victim, signal.SIGKILL)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(f"the service did not end in {END_SECONDS} s:\n{self.log.read_text()[-4000:]}")
 
     def holders(self) -> list[int]:
         found = [pid for pid, line in command_lines() if "holder.main" in line and str(self.folder) in line]

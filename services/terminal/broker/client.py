@@ -73,7 +73,12 @@ class BrokerBackend:
 
     async def _serve_connection(self, connection: socket.socket) -> None:
         """Use a connection to the broker until it ends."""
-        reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
+        try:
+            reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
+        except OSError as error:
+            log.warning("broker_lost", error=repr(error)[:200])
+            connection.close()
+            return
         adopting = asyncio.create_task(self._adopt_all())
         try:
             await self._receive(reader)

@@ -10,7 +10,6 @@ const time = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle:
 export async function showPorts(mayChange) {
   $("lease").hidden = !mayChange;
   $("ports").showModal();
-  await update(mayChange);
   $("lease").onsubmit = (event) => {
     event.preventDefault();
     act(mayChange, async () => {
@@ -19,6 +18,7 @@ export async function showPorts(mayChange) {
       $("port").value = "";
     });
   };
+  await update(mayChange);
 }
 
 async function act(mayChange, work) {
