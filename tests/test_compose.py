@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from gatehouse.compose import Container, NotDrawn, draw, drawn
+from services.terminal.settings import BrokerSettings, Settings
 from tests import support
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +103,28 @@ def test_only_the_broker_of_boxes_has_the_socket_of_the_engine() -> None:
     (volume,) = terminal["volumes"]
     assert volume == f"{shared['DATA_DIR']}:{shared['DATA_DIR']}"  # the engine knows the host's paths only
     assert volume in broker["volumes"]
+
+
+def test_settings_of_boxes_reach_the_service_and_the_broker_which_makes_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = yaml.safe_load((ROOT / "deploy/compose.boxes.yml").read_text())["services"]
+    given: dict[str, str] = boxes["terminal-broker"]["environment"]
+    named = {name.upper() for name in Settings.model_fields if name.startswith("box_")} - {"BOX_SHELL"}
+    from_file = {name: value for name, value in given.items() if value.startswith("${BOX_")}
+    for name in [*os.environ]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, re.sub(r"\$\{[A-Z_]+:-(.*)\}", r"\1", value))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    broker = BrokerSettings.load()
+
+    assert from_file.keys() == named - {"BOX_BROKER", "BOX_BACKEND"}
+    assert all(value.startswith(f"${{{name}:-") for name, value in from_file.items())
+    for name in from_file:
+        assert getattr(broker, name.lower()) == Settings.model_fields[name.lower()].default
+        assert boxes["terminal"]["environment"][name] == given[name]
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_health_checks_have_timeouts_long_enough_for_a_busy_machine() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from contracts.ports import PORTS_PER_USER
@@ -149,6 +149,15 @@ class Settings(ServiceSettings):
     @property
     def shell(self) -> Path:
         return self.box_shell if os.access(self.box_shell, os.X_OK) else Path("/bin/sh")
+
+
+class BrokerSettings(Settings):
+    """The settings of the broker. It has no secrets, and makes none in the directory of the service."""
+
+    @field_validator("internal_secret")
+    @classmethod
+    def _made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:  # noqa: ARG003
+        return secret
 
 
 def _is_loopback(host: str) -> bool:

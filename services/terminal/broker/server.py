@@ -25,7 +25,7 @@ from services.terminal.broker.wire import LINE_BYTES_MAX, SOCKET_NAME, Message, 
 from services.terminal.errors import EngineUnavailable
 from services.terminal.links import bound
 from services.terminal.places import Places
-from services.terminal.settings import HOLDER, Settings
+from services.terminal.settings import HOLDER, BrokerSettings, Settings
 from shared.errors import Problem
 from shared.process.observe import configure_logging
 from shared.process.settings import SettingsError, exit_on_bad_settings
@@ -206,7 +206,7 @@ async def _parent_is_gone() -> None:
 def main() -> None:
     """Run until the service ends, or, as a process of its own, until it is stopped."""
     try:
-        settings = Settings.load()
+        settings = BrokerSettings.load()
     except SettingsError as error:
         exit_on_bad_settings(error)
         return
