@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
 
 from services.terminal.backends.base import Place
@@ -14,6 +13,13 @@ _PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 CONTAINER_USER = 1000
 AREAS = ".areas"  # no account's home has a name that begins with a dot
+
+
+class LinkFound(ValueError):
+    """A directory of boxes is reached over a link, which may lead to any directory of the host."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is or lies below a symbolic link")
 
 
 class Places:
@@ -41,12 +47,23 @@ class Places:
 
 def prepare_home(home: Path, *, for_container: bool) -> str:
     """Create a home and return the user that its shells run as; in a container that is never root."""
+    if home.is_symlink():
+        raise LinkFound(home)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not for_container or os.getuid() != 0:
         return f"{os.getuid()}:{os.getgid()}"
-    if home.stat().st_uid != CONTAINER_USER:
-        shutil.chown(home, CONTAINER_USER, CONTAINER_USER)
+    if home.lstat().st_uid != CONTAINER_USER:
+        os.chown(home, CONTAINER_USER, CONTAINER_USER, follow_symlinks=False)
     return f"{CONTAINER_USER}:{CONTAINER_USER}"
+
+
+def require_no_links(settings: Settings, *paths: Path) -> None:
+    """Refuse paths with links below DATA_DIR or HOMES_PATH, which whoever controls the service could make."""
+    bases = [settings.data_dir.absolute(), *([settings.homes] if settings.homes_path else [])]
+    for path in paths:
+        base = next(one for one in reversed(bases) if path.is_relative_to(one))
+        if Path(os.path.realpath(path)) != Path(os.path.realpath(base)) / path.relative_to(base):
+            raise LinkFound(path)
 
 
 def _name_of(owner: str) -> str:

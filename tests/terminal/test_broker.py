@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from services.terminal.broker.server import Broker, copy_holder
 from services.terminal.broker.wire import SOCKET_NAME, Message, read, write
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.links import bound, connected
-from services.terminal.places import Places
+from services.terminal.places import LinkFound, Places
 from services.terminal.settings import HOLDER, Settings
 
 SECONDS = 60
@@ -148,6 +149,54 @@ def test_broker_in_a_container_copies_the_holder_to_where_the_engine_finds_it(se
     for file in HOLDER.glob("*.py"):
         copied = settings.holder / file.name
         assert (copied.read_bytes(), copied.stat().st_mode & 0o777) == (file.read_bytes(), 0o644)
+
+
+@pytest.mark.parametrize("linked", ["homes/ann", "homes", "boxes/box", "holder"])
+async def test_separate_broker_mounts_no_directory_behind_a_link(
+    settings: Settings, tmp_path: Path, linked: str
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    link = settings.root / linked
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    backend = DockerBackend(settings)
+    try:
+        with pytest.raises(LinkFound):
+            await backend.ensure(Places(settings).of("box", "ann"))
+    finally:
+        await backend.close()
+    assert (target.stat().st_mode & 0o777, [*target.iterdir()]) == (0o755, [])
+
+
+def test_holder_is_not_written_through_a_link(settings: Settings, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("kept")
+    settings.holder.mkdir(parents=True)
+    (settings.holder / ".main.py").symlink_to(kept)
+    copy_holder(settings.holder)
+    assert kept.read_text() == "kept"
+    assert not (settings.holder / "main.py").is_symlink()
+
+
+async def test_client_connects_again_after_a_connection_that_could_not_be_used(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+    open_connection = asyncio.open_unix_connection
+
+    async def fail_once(*args: Any, **options: Any) -> Any:
+        if not tried.is_set():
+            tried.set()
+            raise ConnectionResetError
+        return await open_connection(*args, **options)
+
+    engine = Engine(settings)
+    monkeypatch.setattr(asyncio, "open_unix_connection", fail_once)
+    async with served(settings, engine), client_of(settings) as client:
+        assert tried.is_set()
+        await client.ensure(Places(settings).of("box", "ann"))
+    assert len(engine.calls) == 2
 
 
 async def test_processes_of_other_users_are_refused(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from services.terminal.backends.base import (
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY, UNLINKED
 from services.terminal.links import SOCKET_NAME
-from services.terminal.places import prepare_home
+from services.terminal.places import prepare_home, require_no_links
 from services.terminal.settings import Settings
 from shared.ids import new_id
 from shared.process.tasks import end
@@ -162,11 +161,21 @@ class DockerBackend:
                 place,
                 self._settings,
                 instance=self._instance,
-                user=await asyncio.to_thread(partial(prepare_home, place.home, for_container=True)),
+                user=await asyncio.to_thread(self._prepared, place),
                 network=await self._ready_network(docker),
             )
             container_id = await self._found(docker, place, wanted) or await self._made(docker, place, wanted)
             self.running[place.box_id] = container_id
+
+    def _prepared(self, place: Place) -> str:
+        """Create the home and return its user, unless the engine would mount another directory."""
+        mounted = (place.home, place.run, self._settings.holder)
+        if self._settings.box_broker == "separate":  # as the service's child it has the service's rights
+            require_no_links(self._settings, *mounted)
+        user = prepare_home(place.home, for_container=True)
+        if self._settings.box_broker == "separate":
+            require_no_links(self._settings, *mounted)
+        return user
 
     async def _found(self, docker: Docker, place: Place, wanted: dict[str, Any]) -> str | None:
         """Return the running container of a box; remove those that are stopped or differ from the spec."""

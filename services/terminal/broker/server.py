@@ -7,7 +7,6 @@ its account; every path, label and option of a container is derived here.
 import asyncio
 import os
 import re
-import shutil
 import socket
 import struct
 import sys
@@ -24,7 +23,7 @@ from services.terminal.backends.docker import DockerBackend
 from services.terminal.broker.wire import LINE_BYTES_MAX, SOCKET_NAME, Message, read, write
 from services.terminal.errors import EngineUnavailable
 from services.terminal.links import bound
-from services.terminal.places import Places
+from services.terminal.places import Places, require_no_links
 from services.terminal.settings import HOLDER, BrokerSettings, Settings
 from shared.errors import Problem
 from shared.process.observe import configure_logging
@@ -169,20 +168,24 @@ def copy_holder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in HOLDER.glob("*.py"):
         copied = folder / f".{file.name}"
-        shutil.copyfile(file, copied)
-        copied.chmod(0o644)
+        copied.unlink(missing_ok=True)
+        with copied.open("xb") as new:  # never writes through a link
+            new.write(file.read_bytes())
+            os.fchmod(new.fileno(), 0o644)
         copied.replace(folder / file.name)
     folder.chmod(0o755)
 
 
 async def _serve_until_told(settings: Settings, *, follows_parent: bool) -> None:
     users = frozenset((os.getuid(),) if settings.broker_client is None else (settings.broker_client,))
+    if settings.box_broker == "separate":
+        require_no_links(settings, settings.root, settings.holder)
     if settings.holder != HOLDER:
         copy_holder(settings.holder)
     broker = Broker(DockerBackend(settings), Places(settings), users)
     listening = bound(settings.root, SOCKET_NAME, WAITING_MAX, for_boxes=False)
     if settings.broker_client is not None:
-        os.chown(settings.root / SOCKET_NAME, settings.broker_client, -1)
+        os.chown(settings.root / SOCKET_NAME, settings.broker_client, -1, follow_symlinks=False)
     server = await asyncio.start_unix_server(broker.serve, sock=listening, limit=LINE_BYTES_MAX)
     log.info("broker_listening")
     try:
