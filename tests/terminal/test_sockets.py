@@ -56,8 +56,10 @@ async def test_client_that_reconnects_continues_where_it_stopped(owner: Owner) -
 async def test_stream_can_be_resumed_at_every_offset(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as whole:
-        await whole.type("stty -echo; printf '\\033[1;31m日本語\\033[0m\\033]0;title\\007end'; echo of''it\n")
-        await whole.until(b"ofit")
+        await whole.type(
+            "stty -echo; PS1=; printf '\\033[1;31m日本語\\033[0m\\033]0;title\\007end'; echo of''it\n"
+        )
+        await whole.until(b"ofit\r\n")  # no prompt follows
     for offset in range(len(whole.output) + 1):
         resume = {"epoch": whole.epoch, "offset": offset}
         screen = Screen()
