@@ -69,6 +69,8 @@ class Engine:
             subprocess.run([*self._docker, "rm", "--force", container], capture_output=True, check=False)
         self._process.terminate()
         self._process.wait(SECONDS)
+        # An engine that was killed leaves its data mounted, and pytest could not delete it.
+        subprocess.run(["umount", "--recursive", str(self._folder / "data")], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")
