@@ -195,6 +195,8 @@ async def test_webhook_that_is_gone_is_disabled_and_its_owner_is_notified(
     assert (shown["is_enabled"], shown["disabled_because"]) == (False, "gone")
     (notice,) = (await client.get("/notifications", headers=owner.headers)).json()
     assert (notice["type"], notice["data"]) == ("webhook.disabled", {"webhook_id": webhook_id})
+    assert "127.0.0.1 answered 410" in notice["content"]
+    assert owner.path not in str(notice), "the path of a URL may be its secret"
     for refused in (await owner.post("/test"), await owner.post(f"/messages/{message['id']}/replay")):
         assert (refused.status_code, refused.json()["code"]) == (409, "webhook_disabled")
 

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import bindparam, func, or_, update
@@ -128,7 +129,9 @@ class Health:
             return
         log.warning("webhook_disabled", webhook_id=row["webhook_id"], because=because)
         why = "answered 410" if because == "gone" else "failed for days"
-        content = f"{row['url']} {why}. Enable the webhook again once it works, then replay what it missed."
+        # The host only: the rest of the URL may hold a secret, and other webhooks receive this notice too.
+        host = urlsplit(row["url"]).hostname
+        content = f"The webhook at {host} {why}. Enable it again once it works, then replay what it missed."
         notice = Notice(
             row["user_id"],
             NoticeType.WEBHOOK_DISABLED,
