@@ -1,10 +1,15 @@
 """What answers of webhooks lead to: pauses, and webhooks that rest."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from services.notifications.webhooks.outcomes import ATTEMPTS_MAX, Outcome, of_answer, put_off_by
+from services.notifications.settings import Settings
+from services.notifications.webhooks.outcomes import ATTEMPTS_MAX, Outcome, of_answer, of_failure, put_off_by
+from services.notifications.webhooks.sender import calls_to_webhooks
 from services.notifications.webhooks.signing import signed_headers
-from shared.peers.outbound import Answer
+from shared.peers.outbound import Answer, BadAddress, CallFailed
 
 FAILED = Outcome("failed", "status_500", 500)
 
@@ -44,3 +49,18 @@ def test_retry_after_is_the_shortest_pause() -> None:
     pause = put_off_by(outcome, 1, 5)
     assert pause is not None
     assert pause.total_seconds() == 90
+
+
+async def test_refused_address_and_unknown_name_have_one_code(
+    make_settings: Callable[..., Any], auth_url: str
+) -> None:
+    outbound = calls_to_webhooks(make_settings(Settings, auth_url=auth_url))
+    outcomes = []
+    for url in ("https://10.0.0.7/", "https://name.invalid/"):
+        with pytest.raises((BadAddress, CallFailed)) as failure:
+            await outbound.call("POST", url)
+        outcomes.append(of_failure(failure.value))
+    await outbound.close()
+
+    assert outcomes == [Outcome("failed", "bad_address")] * 2
+    assert of_failure(CallFailed("busy")).kind == "busy"

@@ -14,7 +14,7 @@ from services.notifications.kinds import NoticeType, Severity
 from services.notifications.models import WEBHOOKS
 from services.notifications.notices import Desk, Notice
 from services.notifications.settings import Settings
-from shared.peers.outbound import Answer
+from shared.peers.outbound import Answer, BadAddress, CallFailed
 from shared.work.leased import Leased, pause_after
 
 ATTEMPTS_MAX = 16
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call led to. `busy` means that it was not made for lack of room, which is nobody's failure."""
+    """What a call led to. `busy` means that there was no room for it: it was not made, and does not count."""
 
     kind: Literal["delivered", "failed", "busy"]
     code: str | None = None
@@ -50,6 +50,17 @@ def of_answer(answer: Answer) -> Outcome:
     if answer.is_success:
         return Outcome("delivered", None, answer.status)
     return Outcome("failed", f"status_{answer.status}", answer.status, answer.retry_after)
+
+
+def of_failure(error: BadAddress | CallFailed) -> Outcome:
+    """Return the outcome of a call without a response.
+
+    A refused address and an unknown name have one code: two would tell the owner of a webhook which names
+    exist in the private network.
+    """
+    if isinstance(error, BadAddress) or error.reason == "unknown_host":
+        return Outcome("failed", "bad_address")
+    return Outcome("busy" if error.reason == "busy" else "failed", error.reason)
 
 
 def put_off_by(outcome: Outcome, attempts: int, first_seconds: float) -> timedelta | None:

@@ -21,7 +21,7 @@ from sqlmodel import Session
 from services.notifications.models import WEBHOOK_ATTEMPTS, WEBHOOK_DELIVERIES, WEBHOOKS
 from services.notifications.settings import Settings
 from services.notifications.webhooks.outbox import QUEUE, Outbox, State
-from services.notifications.webhooks.outcomes import Health, Job, Outcome, of_answer, put_off_by
+from services.notifications.webhooks.outcomes import Health, Job, Outcome, of_answer, of_failure, put_off_by
 from services.notifications.webhooks.signing import signed_headers
 from services.notifications.webhooks.subscriptions import Secrets
 from services.notifications.webhooks.turns import CALLS_MAX, Active, Plan, messages_due, planned
@@ -195,10 +195,8 @@ class WebhookSender:
         headers = {"Content-Type": "application/json", "User-Agent": "gatehouse-webhooks", **signed}
         try:
             return of_answer(await self._outbound.call("POST", row["url"], body=body, headers=headers))
-        except BadAddress:
-            return Outcome("failed", "address_refused")
-        except CallFailed as error:
-            return Outcome("busy" if error.reason == "busy" else "failed", error.reason)
+        except (BadAddress, CallFailed) as error:
+            return of_failure(error)
 
     def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
         """Note the outcome; raise LeaseLost if another replica has the message now."""
