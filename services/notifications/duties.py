@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Select, Table, delete, select
 
+from services.notifications.mail.mails import ENDED as MAIL_ENDED
 from services.notifications.mail.mails import Mails
 from services.notifications.models import (
     ATTEMPTS,
@@ -43,6 +44,7 @@ def duties(database: Database, settings: Settings, mails: Mails, outbox: Outbox,
             partial(delete_old_suppressions, database),
             partial(delete_late_rows, database, NOTIFICATIONS),
             partial(delete_late_rows, database, WEBHOOKS),
+            partial(delete_late_messages, database, outbox),
             partial(forget_deleted_accounts, database),
         ):
             while not is_stopping() and delete_some() == BATCH_ROWS:
@@ -65,10 +67,12 @@ def delete_old_notifications(database: Database, kept: timedelta) -> int:
 
 def delete_old_deliveries(database: Database, kept: timedelta) -> int:
     """Delete a batch of the oldest deliveries that have ended, with their attempts."""
-    old = select(DELIVERIES.c.id).where(DELIVERIES.c.id < first_id(now(), -kept)).order_by(DELIVERIES.c.id)
+    old = select(DELIVERIES.c.id).where(
+        DELIVERIES.c.id < first_id(now(), -kept), DELIVERIES.c.state.in_(MAIL_ENDED)
+    )
     with database.transaction() as session:
         execute = session.connection().execute
-        ids = list(execute(old.limit(BATCH_ROWS)).scalars())
+        ids = list(execute(old.order_by(DELIVERIES.c.id).limit(BATCH_ROWS)).scalars())
         execute(delete(ATTEMPTS).where(ATTEMPTS.c.delivery_id.in_(ids)))
         execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(ids)))
     return len(ids)
@@ -94,10 +98,21 @@ def delete_old_messages(database: Database, kept: timedelta) -> int:
 
 def delete_late_rows(database: Database, table: Table) -> int:
     """Delete a batch of rows that were stored while their account was being deleted."""
+    return _delete(database, table.c.id, _late(table))
+
+
+def delete_late_messages(database: Database, outbox: Outbox) -> int:
+    """Delete a batch of messages to webhooks that were stored while their account was being deleted."""
+    with database.transaction() as session:
+        ids = list(session.connection().execute(_late(WEBHOOK_DELIVERIES)).scalars())
+        outbox.delete(session, ids)
+    return len(ids)
+
+
+def _late(table: Table) -> Select[Any]:
     gone = RECIPIENTS.c.deleted > now() - timedelta(seconds=2 * TIDY_SECONDS)
     joined = table.join(RECIPIENTS, table.c.user_id == RECIPIENTS.c.user_id)
-    late = select(table.c.id).select_from(joined).where(gone).limit(BATCH_ROWS)
-    return _delete(database, table.c.id, late)
+    return select(table.c.id).select_from(joined).where(gone).limit(BATCH_ROWS)
 
 
 def forget_deleted_accounts(database: Database) -> int:

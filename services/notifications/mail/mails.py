@@ -42,6 +42,9 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
+ENDED = (State.SENT, State.FAILED, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
+
+
 @dataclass(frozen=True, slots=True)
 class Mail:
     """A mail to queue. `link` is sealed by its sender (contracts/links.py) and opened only to be sent."""

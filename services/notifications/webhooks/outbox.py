@@ -152,9 +152,14 @@ class Outbox:
         execute, table = session.connection().execute, WEBHOOK_DELIVERIES
         some = select(table.c.id).where(whose).limit(FORGOTTEN_AT_ONCE)
         while ids := list(execute(some).scalars()):
-            execute(delete(WORK.work).where(WORK.work.c.id.in_([_work_id(one) for one in ids])))
-            execute(delete(WEBHOOK_ATTEMPTS).where(WEBHOOK_ATTEMPTS.c.delivery_id.in_(ids)))
-            execute(delete(table).where(table.c.id.in_(ids)))
+            self.delete(session, ids)
+
+    def delete(self, session: Session, delivery_ids: Collection[str]) -> None:
+        """Delete messages with their work and their attempts."""
+        execute, table = session.connection().execute, WEBHOOK_DELIVERIES
+        execute(delete(WORK.work).where(WORK.work.c.id.in_([_work_id(one) for one in delivery_ids])))
+        execute(delete(WEBHOOK_ATTEMPTS).where(WEBHOOK_ATTEMPTS.c.delivery_id.in_(delivery_ids)))
+        execute(delete(table).where(table.c.id.in_(delivery_ids)))
 
 
 def _work_id(delivery_id: str) -> str:

@@ -162,8 +162,8 @@ class WebhookSender:
                 queue.put_off(session, leased, pause, attempts=leased.attempts - 1)
             else:
                 jobs.append(Job(leased, row["attempts"] + 1, row))
-        for message_id in claimed.keys() - rows.keys():  # of webhooks that were deleted
-            queue.finish(session, claimed[message_id])
+        # They were queued while their webhook was being deleted.
+        self._outbox.delete(session, claimed.keys() - rows.keys())
         _write_attempts(session, jobs)
         return jobs
 
