@@ -52,8 +52,9 @@ class Desk:
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
 
-        Deleted accounts receive nothing, and only confirmed addresses receive mails: otherwise someone who
-        registers with a stranger's address could have them flooded.
+        Deleted accounts receive nothing, and those that are not active no mails and no messages.
+        Only confirmed addresses receive mails: otherwise someone who registers with a stranger's address
+        could have them flooded.
         """
         notices = list(notices)
         people = {one.user_id for one in notices}
@@ -68,8 +69,10 @@ class Desk:
                 rows.append(_row(one))
             if recipient and chosen.wants(one.type, Channel.EMAIL) and not KINDS[one.type].has_mail:
                 self._mail(session, one, recipient)
-            shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
-            self.outbox.add(session, webhooks.get((one.user_id, one.type), ()), one.user_id, one.type, shown)
+            if recipient is None or recipient["status"] == "active":  # None: it is older than this service
+                shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
+                mine = webhooks.get((one.user_id, one.type), ())
+                self.outbox.add(session, mine, one.user_id, one.type, shown)
         if rows:
             session.connection().execute(insert(NOTIFICATIONS), rows)
         for user_id in {row["user_id"] for row in rows}:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlmodel import Session
 
 from contracts.events import AccountDeleted, MailRequested
 from contracts.links import seal_link
@@ -263,6 +264,39 @@ async def test_address_gets_only_so_many_notices_a_day_but_every_mail_of_auth(
     assert sorted(notices) == ["sent"] * 3 + ["suppressed"] * 2
     assert asked_for == ["sent"] * 4
     assert len(server.to(to)) == 7
+
+
+async def test_fault_while_one_mail_is_noted_is_logged_and_does_not_pause_the_others(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested, logged, noticed = list[float](), list[str](), asyncio.Event()
+    broken, real = asked(address()), mailer.Mailer._settle
+
+    def settle(self: mailer.Mailer, session: Session, job: mailer.Job, outcome: mailer.Outcome) -> None:
+        if job.row["id"] == broken.mail_id:
+            raise RuntimeError("the outcome cannot be stored")
+        real(self, session, job, outcome)
+
+    async def rest(_self: mailer.Mailer, seconds: float) -> None:
+        rested.append(seconds)
+        noticed.set()
+
+    def note(event: str, **values: object) -> None:
+        logged.append(f"{event} {values}")
+        noticed.set()
+
+    monkeypatch.setattr(mailer.Mailer, "_settle", settle)
+    monkeypatch.setattr(mailer.Mailer, "_rest", rest)
+    monkeypatch.setattr(mailer.log, "error", note)
+    await tell(client, broken)
+    later = asked(address())
+    async with asyncio.timeout(SECONDS):
+        await noticed.wait()
+    await tell(client, later)
+
+    assert (await ended(client, later.mail_id))["state"] == "sent"
+    assert rested == []
+    assert f"mail_interrupted {{'mail_id': '{broken.mail_id}'" in logged[0]
 
 
 async def test_mail_with_an_unknown_template_is_dead_and_the_others_are_sent(

@@ -1,6 +1,7 @@
 """Webhooks: signed messages that are repeated until they arrive, and replayed on request."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -9,18 +10,20 @@ import httpx
 import pytest
 from sqlmodel import Session
 
-from contracts.events import AccountDeleted
+from contracts.events import AccountChanged, AccountDeleted
 from services.notifications.app import create_app
+from services.notifications.models import WEBHOOKS
 from services.notifications.settings import Settings
 from services.notifications.webhooks import outcomes, sender, subscriptions
 from services.notifications.webhooks.outcomes import Health
 from shared.clock import now
+from shared.data.database import Database
 from shared.ids import new_id
 from shared.testing import running
 from shared.work import changes
 from shared.work.leased import Leased, Queue
 from tests.notifications.receiver import Call, Receiver, Reply, receiving
-from tests.notifications.support import person, placed, tell
+from tests.notifications.support import account, person, placed, tell
 
 SECONDS = 30
 HOOKS = "/notifications/webhooks"
@@ -144,6 +147,62 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(
     await owner.wait("delivered", 2)
     assert owner.calls[1].is_signed_with(old)
     assert not owner.calls[1].is_signed_with(older)
+
+
+async def test_secret_can_be_rotated_after_its_key_was_lost(
+    client: httpx.AsyncClient, owner: Owner, database_url: str
+) -> None:
+    webhook_id = await owner.create()
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        lost = WEBHOOKS.update().where(WEBHOOKS.c.id == webhook_id)
+        session.connection().execute(lost.values(sealed="s1.0123456789abcdef.AAAA"))
+    database.close()
+    rotated = await owner.post("/secret")
+    assert rotated.status_code == 200, rotated.text
+    await owner.post("/test")
+    await owner.wait("delivered")
+
+    assert owner.calls[0].is_signed_with(rotated.json()["secret"])
+    assert owner.calls[0].headers["webhook-signature"].count("v1,") == 1
+
+
+async def test_webhook_of_an_account_that_is_not_active_receives_nothing(
+    client: httpx.AsyncClient, owner: Owner
+) -> None:
+    await owner.create()
+    await tell(client, account(owner.user_id, status="suspended"))
+    await tell(client, placed(owner.user_id))
+    assert await owner.get("/messages") == []
+
+    await tell(client, account(owner.user_id, AccountChanged, status="active"))
+    await tell(client, placed(owner.user_id))
+    assert len(await owner.get("/messages")) == 1
+
+
+async def test_answer_of_a_url_that_was_replaced_meanwhile_does_not_disable_the_webhook(
+    client: httpx.AsyncClient, owner: Owner, receiver: Receiver
+) -> None:
+    called, answers = threading.Event(), threading.Event()
+
+    def held(path: str, _number: int) -> Reply:
+        if path != owner.path:
+            return Reply()
+        called.set()
+        answers.wait(SECONDS)
+        return Reply(410)
+
+    receiver.reply = held
+    await owner.create()
+    await owner.post("/test")
+    assert await asyncio.to_thread(called.wait, SECONDS)
+    body = {"url": f"{owner.url}-new", "types": ["order.placed"]}
+    assert (await client.put(owner.hook, json=body, headers=owner.headers)).status_code == 200
+    answers.set()
+    await owner.wait("delivered")
+
+    assert (await owner.get())["is_enabled"] is True
+    assert len(receiver.at(f"{owner.path}-new")) == 1
 
 
 async def test_message_is_repeated_with_its_id_until_it_arrives(owner: Owner, receiver: Receiver) -> None:

@@ -149,7 +149,10 @@ class Mailer:
             return False
         number = 1 if self._breaker.is_probing else 2 * self._settings.mail_workers
         jobs = await self._database.run(self._claim, number)
-        await asyncio.gather(*(self._handle(job) for job in jobs))
+        ended = await asyncio.gather(*(self._handle(job) for job in jobs), return_exceptions=True)
+        for job, fault in zip(jobs, ended, strict=True):
+            if isinstance(fault, Exception):  # the lease expires, and the mail is sent again
+                log.error("mail_interrupted", mail_id=job.leased.body, exc_info=fault)
         return bool(jobs)
 
     async def _rest(self, seconds: float) -> None:
@@ -250,6 +253,7 @@ class Mailer:
         error = outcome.error and outcome.error[:ERROR_CHARACTERS_MAX]
         noted = {"finished": now(), "outcome": outcome.kind, "code": outcome.code, "error": error}
         mine = ATTEMPTS.c.delivery_id == mail_id, ATTEMPTS.c.number == job.number
+        mails.queue.renew(session, leased)  # locks in the order of a claim: the work, then its mail
         session.connection().execute(update(ATTEMPTS).where(*mine).values(noted))
         if outcome.kind == "sent":
             mails.queue.finish(session, leased)

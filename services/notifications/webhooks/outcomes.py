@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import bindparam, func, or_, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlmodel import Session
 
 from services.notifications.kinds import NoticeType, Severity
@@ -102,10 +102,14 @@ class Health:
         return True
 
     def note(self, session: Session, row: dict[str, Any], outcome: Outcome, at: datetime) -> bool:
-        """Note an outcome of a webhook; return whether it stays enabled."""
+        """Note an outcome of a webhook; return whether it stays enabled.
+
+        An answer of a URL that was replaced meanwhile says nothing about the new one.
+        """
         if outcome.kind == "busy":
             return True
-        mine = update(WEBHOOKS).where(WEBHOOKS.c.id == row["webhook_id"])
+        same_url = WEBHOOKS.c.id == row["webhook_id"], WEBHOOKS.c.url == row["url"]
+        mine = update(WEBHOOKS).where(*same_url)
         execute = session.connection().execute
         if outcome.kind == "delivered":
             # Written only after failures: a busy webhook's row is not rewritten with every message.
@@ -118,7 +122,10 @@ class Health:
         )
         columns = WEBHOOKS.c.failures, WEBHOOKS.c.failing_since, WEBHOOKS.c.is_enabled
         found = execute(counted.returning(*columns)).first()
-        if found is None or not found.is_enabled:
+        if found is None:
+            enabled = select(WEBHOOKS.c.is_enabled).where(WEBHOOKS.c.id == row["webhook_id"])
+            return bool(execute(enabled).scalar())
+        if not found.is_enabled:
             return False
         if outcome.status == GONE or at - found.failing_since >= self._disable_after:
             self._disable(session, row, "gone" if outcome.status == GONE else "failing", at)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import func, insert, select, update
 from sqlmodel import Session
 
@@ -14,13 +15,15 @@ from services.notifications.preferences import lock
 from services.notifications.settings import Settings
 from services.notifications.webhooks.signing import new_secret
 from shared.clock import now
-from shared.data.sealed import SealedColumn
+from shared.data.sealed import KeyMissing, SealBroken, SealedColumn
 from shared.errors import NotFound
 from shared.ids import new_id
 from shared.lists.pagination import rows_of
 
 WEBHOOKS_MAX = 10  # per account
 OLD_SECRET_VALID = timedelta(hours=24)
+
+log = structlog.get_logger(__name__)
 
 
 class Secrets:
@@ -101,10 +104,14 @@ def change(
 
 
 def rotate(session: Session, secrets: Secrets, user_id: str, webhook_id: str) -> tuple[dict[str, Any], str]:
-    """Give a webhook a new secret; the one before stays valid for a day."""
+    """Give a webhook a new secret; the one before stays valid for a day, unless it can no longer be read."""
     _change(session, user_id, webhook_id, {"updated": now()})  # locks the row: no rotation is lost
     row, secret = find(session, user_id, webhook_id), new_secret()
-    newest = secrets.valid(webhook_id, row["sealed"], None, now())
+    try:
+        newest = secrets.valid(webhook_id, row["sealed"], None, now())
+    except (SealBroken, KeyMissing) as error:
+        log.warning("webhook_secret_unreadable", webhook_id=webhook_id, error=repr(error))
+        newest = []
     values = {"sealed": secrets.seal(webhook_id, [secret, *newest]), "rotated": now()}
     _change(session, user_id, webhook_id, values)
     return find(session, user_id, webhook_id), secret
