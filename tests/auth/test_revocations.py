@@ -261,8 +261,9 @@ class TestFeed:
             return read_page(session, after)
 
         def noted(session: Session) -> int:
-            polled.set()
-            return newest_number(session)
+            newest = newest_number(session)
+            polled.set()  # after the query, so that it cannot find what follows
+            return newest
 
         one = await register(auth)
         monkeypatch.setattr(services.auth.revocations.feed, "read_page", counted)

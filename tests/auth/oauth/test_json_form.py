@@ -49,11 +49,14 @@ async def test_code_and_refresh_token_are_exchanged_once(auth: httpx.AsyncClient
     tokens = (await ask(auth, **redeeming)).json()
     refreshing = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], **own(client)}
     refreshed, again = await ask(auth, **refreshing), await ask(auth, **redeeming)
+    refreshing["refresh_token"] = refreshed.json()["refresh_token"]
+    ended = await ask(auth, **refreshing)
 
     assert tokens["id_token"].count(".") == 2
     assert refreshed.status_code == 200
     assert refreshed.json()["refresh_token"] != tokens["refresh_token"]
     assert (again.status_code, again.json()["code"]) == (400, "invalid_grant")
+    assert (ended.status_code, ended.json()["code"]) == (400, "invalid_grant")  # the code was used twice
 
 
 async def test_refusals_are_problems_with_the_code_of_the_rfc(auth: httpx.AsyncClient) -> None:
