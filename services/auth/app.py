@@ -160,7 +160,7 @@ def _sign_in_elsewhere(
 ) -> dict[type, Any]:
     """Build what sign-ins need that continue on another site: at a provider, or at Duo."""
     database, sessions, mails = own_password.database, own_password.sessions, life[Mails]
-    second = SecondStep(factors)
+    second = SecondStep(factors, sessions, mails)
     linking = Linking(settings, sessions, factors, life[Links], mails)
     sign_ins = ProviderSignIns.of(settings, database, linking, second, browsers, devices, proxies)
     prompt, pending = DuoPrompt(settings), sign_ins.pending

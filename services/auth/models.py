@@ -173,6 +173,7 @@ class Challenge(Table, table=True):
     )
     device_id: str = Field(max_length=ID_CHARACTERS)
     amr: str | None = Field(default=None, max_length=50)  # the first factor; None is the password
+    new_hash: str | None = Field(default=None, max_length=100)  # of the password that the sign-in will set
     tries: int = 0
     expires: datetime = Field(sa_type=UtcDateTime, index=True)
 

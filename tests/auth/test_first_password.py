@@ -3,12 +3,15 @@
 from typing import Any
 
 import httpx
+import pyotp
 import pytest
 
 from services.auth.credentials.throttle import FREE_FAILURES
-from services.auth.models import EVENTS
+from services.auth.models import EVENTS, LoginSession
+from shared.testing import bearer
 from tests.auth.browser import post
-from tests.auth.support import PASSWORD, register, set_account
+from tests.auth.mailbox import Mailbox
+from tests.auth.support import PASSWORD, login, register, rows, set_account
 from tests.told import records
 
 CHOSEN = "staple of my own choice"
@@ -80,3 +83,46 @@ async def test_same_password_in_other_characters_is_refused(
 
     assert "must differ" in (await by_api(auth, composed, decomposed)).text
     assert (await by_api(auth, composed, CHOSEN)).status_code == 200
+
+
+async def test_chosen_password_is_set_by_the_second_factor_only(
+    mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
+) -> None:
+    registered = await register(auth, username="robin")
+    headers = bearer(registered["token"])
+    secret = (await auth.post("/auth/me/totp", json={"current_password": PASSWORD}, headers=headers)).json()[
+        "secret"
+    ]
+    confirming = {"code": pyotp.TOTP(secret).now()}
+    confirmed = await auth.post("/auth/me/totp/confirm", json=confirming, headers=headers)
+    set_account(database_url, "robin", must_change_password=True)
+    first = await by_api(auth, PASSWORD, CHOSEN)
+    mails_before = mailbox.mails(registered["user"]["email"], "password_changed")
+    kept = (await login(auth, "robin", CHOSEN)).status_code, (await login(auth, "robin")).status_code
+    details = [detail for _, _, _, detail in outcomes(database_url, "LOGIN")]
+    body = {"mfa_token": first.json()["mfa_token"], "code": confirmed.json()["recovery_codes"][0]}
+    done = await auth.post("/auth/mfa/verify", json=body)
+
+    assert (first.status_code, done.status_code) == (200, 200), done.text
+    assert kept == (401, 403)  # the password of the admin still stands, and still has to be changed
+    assert not [one for one in details if "chose_password" in one]
+    assert [one[3].get("chose_password") for one in outcomes(database_url, "VERIFY_MFA")] == [True]
+    assert (mails_before, len(mailbox.mails(registered["user"]["email"], "password_changed"))) == ([], 1)
+    assert "mfa_token" in (await login(auth, "robin", CHOSEN)).json()
+    assert (await login(auth, "robin")).status_code == 401
+
+
+async def test_chosen_password_ends_links_challenges_and_sessions_and_sends_a_mail(
+    mailbox: Mailbox, auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
+) -> None:
+    await auth.post("/auth/password/forgot", json={"email": person["email"]})
+    await mailbox.after_requests(person["email"], "reset_password")
+    token = mailbox.token(person["email"], "reset_password")
+    done = await by_api(auth, PASSWORD, CHOSEN)
+    late = await auth.post("/auth/password/reset", json={"token": token, "new_password": "one more password"})
+
+    assert done.status_code == 200, done.text
+    assert late.status_code == 400, late.text
+    assert len(mailbox.mails(person["email"], "password_changed")) == 1
+    assert [row["revoked"] is None for row in rows(database_url, LoginSession)].count(True) == 1
+    assert [one[3].get("chose_password") for one in outcomes(database_url, "LOGIN")] == [True]

@@ -137,7 +137,7 @@ class Duo:
                 proved = self.second.after_duo(session, challenge)
             if proved is None:
                 raise Refused(StrangeSignIn(), "challenge_ended")
-            trail.add(amr=proved.amr)
+            trail.add(amr=proved.amr, **proved.details)
             trail.write(session)
             return opened(session, proved)
 
@@ -157,7 +157,7 @@ class Duo:
             proved = self.second.without_duo(session, challenge)
             if proved is None:
                 raise Refused(StrangeSignIn(), "challenge_ended")
-            trail.add(amr=proved.amr, duo="skipped")
+            trail.add(amr=proved.amr, duo="skipped", **proved.details)
             trail.write(session)
             return opened(session, proved)
 

@@ -39,14 +39,24 @@ class ChallengeCookie:
         return f"{self.name}=; Max-Age=0{self._attributes}"
 
 
-def open_challenge(session: Session, account_id: str, device_id: str, amr: str = "pwd") -> str:
-    """Create a challenge after the first factor `amr`; its token grants no access by itself."""
+def open_challenge(
+    session: Session, account_id: str, device_id: str, amr: str = "pwd", new_hash: str | None = None
+) -> str:
+    """Create a challenge after the first factor `amr`; its token grants no access by itself.
+
+    `new_hash` is that of the password which the second factor will set.
+    """
     delete_expired(session, CHALLENGES.c.token_hash, CHALLENGES.c.expires <= now())
     token = secrets.token_urlsafe(TOKEN_BYTES)
     expires = now() + timedelta(seconds=CHALLENGE_SECONDS)
     session.add(
         Challenge(
-            token_hash=sha256_hex(token), account_id=account_id, device_id=device_id, amr=amr, expires=expires
+            token_hash=sha256_hex(token),
+            account_id=account_id,
+            device_id=device_id,
+            amr=amr,
+            new_hash=new_hash,
+            expires=expires,
         )
     )
     return token

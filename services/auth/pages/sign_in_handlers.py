@@ -85,6 +85,8 @@ def _after_password(
 ) -> Opened | FactorNeeded:
     proved = second.after_password(session, candidate)
     visit.trail.add(second_factor="needed" if isinstance(proved, FactorNeeded) else "none")
+    if isinstance(proved, Proved):
+        visit.trail.add(**proved.details)
     visit.trail.write(session)
     return proved if isinstance(proved, FactorNeeded) else _open(session, visit, proved)
 
@@ -121,7 +123,7 @@ def _after_code(
     proved = second.after_factor(session, challenge, code)
     if proved is None:
         return None
-    visit.trail.add(amr=proved.amr)
+    visit.trail.add(amr=proved.amr, **proved.details)
     visit.trail.write(session)
     return _open(session, visit, proved)
 
@@ -133,7 +135,7 @@ async def _after_passkey(
         proved = second.after_passkey(session, challenge, account)
         if proved is None:
             raise UnknownPasskey
-        visit.trail.add(amr=proved.amr)
+        visit.trail.add(amr=proved.amr, **proved.details)
         return _open(session, visit, proved)
 
     try:

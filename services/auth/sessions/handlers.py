@@ -73,6 +73,8 @@ def _finish_login(
 ) -> tuple[SignedIn, str] | FactorNeeded:
     proved = second.after_password(session, candidate)
     trail.add(second_factor="needed" if isinstance(proved, FactorNeeded) else "none")
+    if isinstance(proved, Proved):
+        trail.add(**proved.details)
     trail.write(session)
     if isinstance(proved, FactorNeeded):
         return proved
@@ -122,7 +124,7 @@ def _finish_mfa(
     proved = second.after_factor(session, challenge, code)
     if proved is None:
         return None
-    trail.add(amr=proved.amr)
+    trail.add(amr=proved.amr, **proved.details)
     trail.write(session)
     return _opened(session, proved, device, sessions), proved.device_id
 

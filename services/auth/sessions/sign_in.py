@@ -9,19 +9,23 @@ from starlette.requests import Request
 
 from services.auth.accounts.accounts import account_named, known_account, locked_account
 from services.auth.accounts.first_admin import is_known_to_everybody
-from services.auth.credentials.devices import Devices, is_known, remember
+from services.auth.credentials.devices import Devices, forget_devices, is_known, remember
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
 from services.auth.credentials.throttle import Attempt
 from services.auth.errors import InvalidCredentials, InvalidMfaToken, PasswordChangeNeeded
 from services.auth.factors.challenges import (
     close_challenge,
+    close_challenges,
     open_challenge,
     try_challenge,
     waiting_challenge,
 )
 from services.auth.factors.factors import Factors
+from services.auth.mails.links import forget_links
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
+from services.auth.sessions.sessions import Sessions
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.errors import FieldFault, Invalid
@@ -89,7 +93,6 @@ class PasswordCheck:
             except Invalid as error:
                 await trail.keep(refused_with=error.status)
                 raise
-            trail.add(chose_password=True)
         elif not self._passwords.is_outdated(password_hash):
             return found
         return replace(found, new_hash=await self._passwords.hash(password))
@@ -113,7 +116,7 @@ def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
     account = locked_account(session, candidate.account_id)
     if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
         raise InvalidCredentials
-    if candidate.new_hash is not None:
+    if candidate.new_hash is not None and not candidate.must_change:
         account.choose_password(candidate.new_hash)
     candidate.attempt.succeeded(session)
     return account, remember(session, account.id, candidate.device_id)
@@ -134,25 +137,38 @@ class Proved:
     account: Account
     device_id: str
     amr: str
+    chose_password: bool = False  # in this sign-in, because somebody else had set it
+
+    @property
+    def details(self) -> dict[str, bool]:
+        """What the audit log keeps about this sign-in."""
+        return {"chose_password": True} if self.chose_password else {}
 
 
 class SecondStep:
     """The step after the first factor: a session at once, or a challenge for a second factor."""
 
-    def __init__(self, factors: Factors) -> None:
-        self._factors = factors
+    def __init__(self, factors: Factors, sessions: Sessions, mails: Mails) -> None:
+        self._factors, self._sessions, self._mails = factors, sessions, mails
 
     def after_password(self, session: Session, candidate: Candidate) -> Proved | FactorNeeded:
         """Return the user, for a session opened in this transaction, or the challenge for a second factor."""
-        return self.after_first(session, *accept(session, candidate), "pwd")
+        account, device_id = accept(session, candidate)
+        chosen = candidate.new_hash if candidate.must_change else None
+        return self.after_first(session, account, device_id, "pwd", chosen)
 
     def after_first(
-        self, session: Session, account: Account, device_id: str, amr: str
+        self, session: Session, account: Account, device_id: str, amr: str, chosen: str | None = None
     ) -> Proved | FactorNeeded:
-        """Do the same after any first factor; `amr` is its method."""
+        """Do the same after any first factor; `amr` is its method.
+
+        `chosen` is the hash of a new password, which is set once every factor has been shown.
+        """
         if not self._factors.are_needed(session, account.id):
-            return Proved(account, device_id, amr)
-        token = open_challenge(session, account.id, device_id, amr)
+            if chosen is not None:
+                self._choose(session, account, device_id, chosen)
+            return Proved(account, device_id, amr, chosen is not None)
+        token = open_challenge(session, account.id, device_id, amr, chosen)
         return FactorNeeded(token, self._factors.methods_of(session, account.id))
 
     def methods_of(self, session: Session, challenge: Row[Any]) -> list[str]:
@@ -198,7 +214,21 @@ class SecondStep:
         if not close_challenge(session, challenge):
             return None
         factor_attempt(account.id).succeeded(session)
-        return Proved(account, challenge.device_id, f"{challenge.amr or 'pwd'} {method}".strip())
+        if challenge.new_hash is not None:
+            if not account.must_change_password:
+                return None  # another password has been set meanwhile
+            self._choose(session, account, challenge.device_id, challenge.new_hash)
+        amr = f"{challenge.amr or 'pwd'} {method}".strip()
+        return Proved(account, challenge.device_id, amr, challenge.new_hash is not None)
+
+    def _choose(self, session: Session, account: Account, device_id: str, new_hash: str) -> None:
+        """Set the chosen password, and end what the old one opened, as every change of a password does."""
+        account.choose_password(new_hash)
+        self._sessions.end_others(session, account.id, None)
+        forget_devices(session, account.id, but=device_id)
+        close_challenges(session, account.id)
+        forget_links(session, account.id)
+        self._mails.send(session, Template.PASSWORD_CHANGED, account.email, account_id=account.id)
 
 
 def begin_second_step(session: Session, token: str, username: str | None = None) -> Row[Any]:
