@@ -32,7 +32,17 @@ class Engine:
     def start(self) -> None:
         places = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
         self._folder.joinpath("pid").unlink(missing_ok=True)  # of one that was killed
-        command = [self._dockerd, "--host", f"unix://{self.socket}", "--bridge", "none", "--iptables=false"]
+        # In a network namespace of its own: without a bridge, it would delete that of the machine's engine.
+        command = [
+            "unshare",
+            "--net",
+            self._dockerd,
+            "--host",
+            f"unix://{self.socket}",
+            "--bridge",
+            "none",
+            "--iptables=false",
+        ]
         command += self._options
         command += [word for name, place in places.items() for word in (name, str(self._folder / place))]
         with (self._folder / "log").open("ab") as log:
@@ -70,14 +80,16 @@ class Engine:
         self._process.terminate()
         self._process.wait(SECONDS)
         # An engine that was killed leaves its data mounted, and pytest could not delete it.
-        subprocess.run(["umount", "--recursive", str(self._folder / "data")], capture_output=True, check=False)
+        subprocess.run(
+            ["umount", "--recursive", str(self._folder / "data")], capture_output=True, check=False
+        )
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if os.getuid() != 0:
         pytest.skip("only root can start an engine")  # also with CI=true: runners of GitHub are not root
-    docker, dockerd = support.need("docker", "dockerd")
+    docker, dockerd = support.need("docker", "dockerd", "unshare")[:2]
     support.need_answer([docker, "image", "inspect", IMAGE], f"the engine has no image {IMAGE}")
     folder = tmp_path_factory.mktemp("e")  # the engine has sockets below it, whose paths are limited
     archive = folder / "image.tar"
