@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-from sqlalchemy import Insert, Update
+from sqlalchemy import Delete, Insert, Update
 
 from shared.data.database import Database
 from shared.ids import new_id
@@ -59,8 +59,10 @@ async def listed(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str
         path = f"/workspaces{link['url']}"
 
 
-def change(database_url: str, statement: Update | Insert, rows: Sequence[dict[str, Any]] = ()) -> None:
-    """Change or insert rows directly in the service's database."""
+def change(
+    database_url: str, statement: Update | Insert | Delete, rows: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Change, insert or delete rows directly in the service's database."""
     database = Database(database_url, pool_size=1)
     try:
         with database.transaction() as session:
