@@ -81,6 +81,10 @@ class NoIssuer(NotFound):
     code = "oauth_off"
 
 
+class NoPasskeySite(NoIssuer):
+    """Passkeys need a host name. Set OAUTH_ISSUER to the public URL, with a name and no IP address."""
+
+
 class TokenRefused(BadRequest):
     """No token was issued; `code` is an error code of RFC 6749, such as invalid_grant or invalid_scope."""
 

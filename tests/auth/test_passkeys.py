@@ -1,20 +1,27 @@
 """Passkeys: added to an account, and used to sign in."""
 
 import asyncio
+import re
+from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import httpx
 import jwt
 import pytest
 from sqlalchemy import update
 
+from services.auth.app import create_app
 from services.auth.models import EVENTS, PASSKEYS
 from services.auth.passkey_models import Passkey, PasskeyChallenge
 from services.auth.passkeys.site import PasskeySite, passkey_site
+from services.auth.settings import Settings
 from shared.data.database import Database
-from shared.testing import bearer, internal_token
+from shared.testing import bearer, internal_token, running
 from tests.auth.authenticator import PRESENT, VERIFIED, Authenticator, encoded
+from tests.auth.browser import post
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
@@ -335,10 +342,44 @@ def test_passkeys_belong_to_a_host_name_and_never_to_an_address(
     assert passkey_site(issuer) == site
 
 
+@pytest.mark.parametrize("after", ["", "/auth/account/passkeys", "/oauth/authorize?client_id=a&state=%3Fx"])
 async def test_pages_at_an_address_link_to_the_host_name_that_takes_passkeys(
-    auth: httpx.AsyncClient,
+    after: str, auth: httpx.AsyncClient
 ) -> None:
-    page = (await auth.get("/auth/signin")).text
+    page = (await auth.get("/auth/signin", params={"next": after})).text
+    linked = elsewhere(page)
 
     assert "data-passkey-elsewhere hidden" in page
-    assert '<a href="http://localhost:8000/auth/signin">http://localhost:8000</a>' in page
+    assert (linked.scheme, linked.netloc, linked.path) == ("http", "localhost:8000", "/auth/signin")
+    assert parse_qs(linked.query) == ({"next": [after]} if after else {})
+
+
+async def test_second_factor_at_an_address_links_to_the_host_name_too(
+    auth: httpx.AsyncClient, person: dict[str, Any]
+) -> None:
+    await add(auth, bearer(person["token"]), Authenticator())
+    form = {"name": person["user"]["email"], "password": PASSWORD, "next": "/auth/account"}
+    page = await post(auth, "/auth/signin", **form)
+
+    assert "Second factor" in page.text
+    assert parse_qs(elsewhere(page.text).query) == {"next": ["/auth/account"]}
+
+
+def elsewhere(page: str) -> SplitResult:
+    """Return the address that a page at an IP address leads to."""
+    found = re.search(r'data-passkey-elsewhere.*?<a href="([^"]*)"', page, re.DOTALL)
+    assert found is not None, page
+    return urlsplit(unescape(found[1]))
+
+
+async def test_suite_at_an_address_says_which_setting_passkeys_need(
+    make_auth_settings: Callable[..., Settings],
+) -> None:
+    settings = make_auth_settings(oauth_issuer="https://192.0.2.7")
+    async with running(create_app, settings) as auth:
+        refused = await auth.post("/auth/passkeys/options")
+
+    assert (refused.status_code, refused.json()["code"]) == (404, "oauth_off")
+    assert refused.json()["detail"] == (
+        "Passkeys need a host name. Set OAUTH_ISSUER to the public URL, with a name and no IP address."
+    )

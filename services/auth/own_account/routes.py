@@ -5,7 +5,7 @@ from services.auth.errors import (
     LastAdmin,
     LoginThrottled,
     NoFactor,
-    NoIssuer,
+    NoPasskeySite,
     UnknownPasskey,
     WrongPassword,
 )
@@ -54,7 +54,7 @@ OPERATIONS = [
         "/auth/me/step-up",
         step_up_handlers.confirm_identity,
         access=person,
-        errors=(*_CHECKED, InvalidCode, UnknownPasskey, NoIssuer),
+        errors=(*_CHECKED, InvalidCode, UnknownPasskey, NoPasskeySite),
     ),
     Operation(
         "POST",

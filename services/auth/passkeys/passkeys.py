@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.throttle import Pace
-from services.auth.errors import InvalidPasskey, NoIssuer, TooManyPasskeys, UnknownPasskey
+from services.auth.errors import InvalidPasskey, NoPasskeySite, TooManyPasskeys, UnknownPasskey
 from services.auth.models import PASSKEY_CHALLENGES, PASSKEYS, Account, delete_expired
 from services.auth.passkey_models import Passkey, PasskeyChallenge
 from services.auth.passkeys.site import PasskeySite, passkey_site
@@ -157,7 +157,7 @@ class Passkeys:
 
     def _require_site(self) -> PasskeySite:
         if self._site is None:
-            raise NoIssuer
+            raise NoPasskeySite
         return self._site
 
     def _challenge(self, session: Session, account_id: str | None) -> bytes:

@@ -4,7 +4,7 @@ from services.auth.errors import (
     InvalidMfaToken,
     InvalidPasskey,
     LoginThrottled,
-    NoIssuer,
+    NoPasskeySite,
     TooManyPasskeys,
     UnknownPasskey,
 )
@@ -24,7 +24,7 @@ OPERATIONS = [
         handlers.begin_passkey,
         access=person,
         step_up=RECENT,
-        errors=(*_CALLER, TooManyPasskeys, NoIssuer),
+        errors=(*_CALLER, TooManyPasskeys, NoPasskeySite),
         recorded=False,
     ),
     Operation(
@@ -34,7 +34,7 @@ OPERATIONS = [
         access=person,
         step_up=RECENT,
         status=201,
-        errors=(*_CALLER, InvalidPasskey, TooManyPasskeys, NoIssuer),
+        errors=(*_CALLER, InvalidPasskey, TooManyPasskeys, NoPasskeySite),
     ),
     Operation("GET", _MINE, handlers.list_passkeys, access=person, errors=_CALLER),
     Operation(
@@ -51,7 +51,7 @@ OPERATIONS = [
         "/auth/passkeys/options",
         handlers.begin_passkey_sign_in,
         access=public,
-        errors=(LoginThrottled, NoIssuer),
+        errors=(LoginThrottled, NoPasskeySite),
         recorded=False,
     ),
     Operation(
@@ -59,13 +59,13 @@ OPERATIONS = [
         "/auth/passkeys/sign-in",
         handlers.sign_in_with_passkey,
         access=public,
-        errors=(UnknownPasskey, NoIssuer),
+        errors=(UnknownPasskey, NoPasskeySite),
     ),
     Operation(
         "POST",
         "/auth/mfa/passkey",
         handlers.verify_mfa_with_passkey,
         access=public,
-        errors=(InvalidMfaToken, UnknownPasskey, LoginThrottled, NoIssuer),
+        errors=(InvalidMfaToken, UnknownPasskey, LoginThrottled, NoPasskeySite),
     ),
 ]
