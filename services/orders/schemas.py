@@ -115,22 +115,23 @@ class ListOrders(PageQuery):
     user_id: Id | None = Field(default=None, description="Only orders of this account; for admins.")
 
 
+_ORDER = {
+    "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+    "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+    "product_name": "Laptop",
+    "quantity": 1,
+    "total_price": 999.99,
+    "currency": "USD",
+    "status": "pending",
+    "created": "2026-01-31T12:00:00Z",
+    "updated": "2026-01-31T12:00:00Z",
+    "line_count": 0,
+    "version": 1,
+}
+
+
 class OrderOut(Versioned):
-    model_config = example(
-        {
-            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
-            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
-            "product_name": "Laptop",
-            "quantity": 1,
-            "total_price": 999.99,
-            "currency": "USD",
-            "status": "pending",
-            "created": "2026-01-31T12:00:00Z",
-            "updated": "2026-01-31T12:00:00Z",
-            "line_count": 0,
-            "version": 1,
-        }
-    )
+    model_config = example(_ORDER)
 
     id: str
     user_id: str
@@ -188,22 +189,7 @@ class LineOut(Output):
 class OrderWithLines(OrderOut):
     """An order, and its lines if it was placed with some."""
 
-    model_config = example(
-        {
-            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
-            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
-            "product_name": "Laptop",
-            "quantity": 1,
-            "total_price": 999.99,
-            "currency": "USD",
-            "status": "pending",
-            "created": "2026-01-31T12:00:00Z",
-            "updated": "2026-01-31T12:00:00Z",
-            "line_count": 0,
-            "lines": [],
-            "version": 1,
-        }
-    )
+    model_config = example({**_ORDER, "lines": []})
 
     lines: list[LineOut]
 
