@@ -46,7 +46,7 @@ def checked_before_cut(
     """
     database = checkpoints.database
     checkpoints.make(whole=True)
-    # Before the log, which may be signed further meanwhile: that would look like a rollback.
+    # Read before the log: checkpoints signed while the log is read would otherwise look like a rollback.
     kept = checkpoints.anchored(range(first + 1, SEQ_MAX), checkpoints.anchor_bytes())
     with database.transaction(write=False) as session:
         newest = pinned(session)

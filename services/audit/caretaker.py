@@ -39,7 +39,7 @@ class Duty:
         except Problem as error:
             log.warning("audit_duty_failed", duty=self._name, error=repr(error))
         except Exception:
-            # Any error, because the duty would never run again if its thread ended.
+            # Catch any error, because the duty would never run again if its thread ended.
             log.exception("audit_duty_failed", duty=self._name)
 
 

@@ -50,7 +50,7 @@ _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 PARTIAL_FIELDS = RECORD_FIELDS | {"number", "proof"}
 STATEMENT_FIELDS = RECORD_FIELDS | {"proof"}
 Root = Callable[[], bytes]
-FUTURE_MAX = timedelta(days=1)  # how far the clocks of the service and of a verifier may be apart
+FUTURE_MAX = timedelta(days=1)  # by how much the clocks of the service and of a verifier may differ
 
 
 class Verification:
@@ -147,7 +147,7 @@ class Verification:
             self.report(
                 "removed", where, f"{what}{f' to {place - 1}' * (place - 1 > self._next)} is missing{after}"
             )
-            if len(self._gaps) < FAULTS_MAX:  # each is searched for every record that comes late
+            if len(self._gaps) < FAULTS_MAX:  # every record out of order is searched in each of them
                 self._gaps.append(range(self._next, place))
             self._next, self._last_seq = place + 1, seq
             return True

@@ -139,7 +139,7 @@ class Checkpoints:
         return self._anchor.length() if self._anchor is not None else 0
 
     def anchored(self, sizes: range, length: int | None = None) -> list[Checkpoint]:
-        """Return the checkpoints of these sizes in the anchor, or in what it was when it had this length."""
+        """Return the checkpoints of these sizes in the anchor, or in its first `length` bytes."""
         return self._anchor.read(sizes, length) if self._anchor is not None else []
 
     def newest_anchored_of(self, sizes: range) -> Checkpoint | None:
@@ -170,7 +170,7 @@ class Anchor:
         newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)
         last = self._last_size()
         while rows := session.connection().execute(newer.where(CHECKPOINTS.c.size > last)).all():
-            # Or the owner of the database could push valid ones out of the tail that `newest` reads.
+            # Otherwise the owner of the database could push valid ones out of the tail that `newest` reads.
             signed = [row for row in rows if self._is_signed(row.size, row.note)]
             if signed:
                 self._append("".join(f"{row.note}\n" for row in signed))
@@ -191,7 +191,7 @@ class Anchor:
         return [one for one in found if one is not None]
 
     def newest_of(self, sizes: range) -> Checkpoint | None:
-        """Return its newest checkpoint of these sizes; only the last ones are verified, which takes long."""
+        """Return its newest checkpoint of these sizes. Only the last ones are verified, which is slow."""
         last = deque((note for note in self._notes() if _size_in(note) in sizes), maxlen=LAST_NOTES)
         return max(filter(None, (Checkpoint.of(note, self._keys.known) for note in last)), default=None)
 

@@ -158,7 +158,7 @@ def _empty(session: Session, keys: LogKeys, account_id: str, found: Sequence[Row
 
 
 def _deletion(session: Session, account_id: str) -> int | None:
-    """Return the record of the deletion, if the tree proves it; it may be cut off before the erasure is."""
+    """Return the record of the deletion, if the tree proves it and retention has not cut it off."""
     of_account = _deletions(account_id).order_by(RECORDS.c.id).limit(1)
     places = session.connection().execute(of_account).scalars().all()
     tree, size = tree_of(session), size_of(session)

@@ -1,4 +1,4 @@
-"""Feeds a range of the log to its verification, and what explains it from outside the range."""
+"""Feeds the verification with a range of the log, and with statements outside it that explain the range."""
 
 from functools import partial
 from typing import Any

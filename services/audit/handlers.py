@@ -49,7 +49,7 @@ _DOWNLOAD = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def list_logs(query: ListLogs, caller: Caller, session: Session) -> Page[LogOut]:
-    """List your records, newest first; admins see everybody's."""
+    """List your records, newest first; admins see all records."""
     walk, checked = by_index(query, _whose(query, caller))
     return paginate(session, [walk], RECORDS.c.id, query, _shown, checked=checked)
 
@@ -201,7 +201,7 @@ def list_holds(session: Session) -> list[HoldOut]:
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
     """Place a hold: keep the records of an account, even after its deletion or the end of retention."""
     take_turn(session)  # so that no erasure is in progress after the response
-    # Each time: a row in the table does not prove that the hold was ever stated.
+    # Stated each time, because a row in the table does not prove that the hold was ever stated.
     state_hold(session, keys, user_id)
     hold = {"user_id": user_id, "reason": body.reason, "created": now()}
     put = insert_into(session, HOLDS).values(hold)

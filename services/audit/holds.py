@@ -22,7 +22,7 @@ def state_hold(session: Session, keys: LogKeys, account: str) -> None:
 
 
 def restate_holds(session: Session, keys: LogKeys) -> None:
-    """State every hold again, with one scan for all of them: it may be long."""
+    """State every hold again, with a single scan for all of them, because a scan may take long."""
     places = scan(session, 0, size_of(session), "user_id IN (SELECT user_id FROM holds)")
     first = dict[str, int]()
     for start in range(0, len(places), PLACES_AT_ONCE):

@@ -26,7 +26,7 @@ def no_proof(_size: int, _to: int) -> None:
 
 
 class KeptCheckpoints:
-    """Kept checkpoints, and up to which size they prove the records so far."""
+    """Kept checkpoints, and the size up to which they prove the records so far."""
 
     def __init__(
         self, kept: Iterable[Checkpoint], consistency: Consistency, report: Report, doubt: Doubt
@@ -40,7 +40,7 @@ class KeptCheckpoints:
     def begin(
         self, newest: Checkpoint, first: int, proofs: Mapping[str, Sequence[bytes]], *, is_partial: bool
     ) -> None:
-        """Compare those that are not among the records: newer than all of them, or older than the first.
+        """Compare the kept checkpoints that are newer than all of the records, or older than the first.
 
         `proofs` are those of the export, by the size of the earlier log.
         """

@@ -29,7 +29,7 @@ from shared.ids import new_id
 WRITER_LOCK = 0x61756469  # the key of PostgreSQL's advisory lock; SQLite has one writer anyway
 DEPTH_MAX = 20
 SALT_BYTES = 16
-CHARACTERS_MAX = 256 * 1024  # of a text; 16 MiB of a line is what the verifier reads
+CHARACTERS_MAX = 256 * 1024  # of a text; the verifier reads lines of up to 16 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ _PERSONAL_COLUMNS = tuple(str(column.name) for column in PERSONAL.c if not colum
 def append_own(session: Session, keys: LogKeys, action: str, resource: str, said: dict[str, Any]) -> int:
     """Append a signed statement; anyone who can write to the database could insert an unsigned one.
 
-    It counts only after exactly the records of now: not in another log, or in a copy with other records.
+    It is valid only after exactly the current records: not in another log, or in a copy with other records.
     """
     take_turn(session)
     size = size_of(session)
@@ -127,7 +127,7 @@ def _storable(value: str) -> str:
 
 
 def _bounded(metadata: str) -> str:
-    """Events are much smaller; but whoever owns the database can store larger ones in its inbox."""
+    """Events are much smaller; but the owner of the database can store larger ones in its inbox."""
     return metadata if len(metadata) <= CHARACTERS_MAX else canonical({"omitted": len(metadata)})
 
 

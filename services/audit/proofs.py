@@ -160,7 +160,7 @@ def root_by_inclusion(leaf: bytes, seq: int, size: int, proof: Sequence[bytes]) 
 
 
 def root_before(seq: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """Return the root over all records before this one: they are what its proof has on the left."""
+    """Return the root over all records before this one, computed from the left-hand hashes of its proof."""
     left = [sibling for sibling, is_left in _path(seq, size, proof) if is_left]
     return Frontier(seq, left[::-1]).root()
 

@@ -16,7 +16,7 @@ from shared.data.database import UtcDateTime
 from shared.ids import first_id
 from shared.lists.pagination import Walk
 
-# An id begins with its creation time, by the clock of another machine than the timestamp's.
+# An id begins with its creation time; the timestamp may come from the clock of another machine.
 CLOCKS_APART = timedelta(minutes=5)
 CHUNK_RECORDS = 1024
 PLACES_AT_ONCE = 500
@@ -119,9 +119,9 @@ def read_erasures(session: Session, places: Iterable[int]) -> list[dict[str, Any
 
 
 def read_places(session: Session, places: Iterable[int]) -> list[dict[str, Any]]:
-    """Return the records at these positions. What else is wanted of them is for the caller to check.
+    """Return the records at these positions. The caller checks everything else.
 
-    A condition in the query would be answered by an index, which whoever owns the database can falsify.
+    A condition in the query would use an index, which the owner of the database can falsify.
     """
     wanted, found = sorted(places), list[dict[str, Any]]()
     for start in range(0, len(wanted), PLACES_AT_ONCE):

@@ -28,13 +28,13 @@ HOLD_PLACED, HOLD_LIFTED = "HOLD_PLACED", "HOLD_LIFTED"
 LASTING = (LOG_OPENED, RETENTION_CUT, HOLD_PLACED, HOLD_LIFTED)  # affect later records
 ACCOUNT_DELETED = ("auth", "DELETE_ACCOUNT", "success")  # service, action and outcome of such a record
 SIGNATURE = "signature"
-ROOT = "root"  # of the tree over all records before the statement: it counts in no other log
+ROOT = "root"  # of the tree over all records before the statement, which is therefore valid in no other log
 DELETED = "deleted"  # the record of the deletion, which the service had found before it erased the account
-# Since which record statements are signed, and since which they have a root. A cut repeats it, because it may
-# remove the statements that show it.
+# The record from which statements are signed, and the record from which they have a root. A cut repeats both,
+# because it may remove the statements that show them.
 SINCE, SIGNED, ROOTED = "since", "signed", "rooted"
 MONTH = slice(0, 7)  # of an RFC 3339 timestamp
-# A deletion may be recorded in one month, and late records be erased in the next.
+# A deletion may be recorded in one month, and late records erased in the next.
 ERASED_LATE = timedelta(days=4)
 WHOLE = ("", "~")  # before any month, and after any
 
@@ -87,7 +87,7 @@ class Statement(NamedTuple):
         return root if isinstance(root, str) else None
 
     def may_lift(self, placed: "Statement") -> bool:
-        """Whether it lifts this hold; one without a root may be of another log, and the other is newer."""
+        """Whether it can lift this hold. Without a root it may be of another log, and the hold is newer."""
         return self.root is not None or placed.root is None
 
     def since(self, form: str) -> int | None:
@@ -316,7 +316,8 @@ class Ledger:
     def erased_but_not_deleted(self, *, is_partial: bool = False) -> Iterator[Statement]:
         """Erasures of accounts that no record says were deleted; the first of each account.
 
-        That record may have been cut off; then the erasure says where it was, or it is of an older version.
+        That record may have been cut off. The erasure then says where it was, or was made by an older
+        version.
         """
         cuts = [one for one in self.statements.values() if one.action == RETENTION_CUT and one.is_signed]
         cut_before = max((str(one.said.get("before")) for one in cuts), default="")
@@ -335,7 +336,7 @@ class Ledger:
                 yield one
 
     def _says_it_was_deleted(self, one: Statement, *, is_partial: bool) -> bool:
-        """Only of a record that is not here; otherwise that record must say so itself."""
+        """This counts only if the named record is not here; otherwise that record must say so itself."""
         seq = one.said.get(DELETED) if one.root is not None else None
         return type(seq) is int and seq < one.seq and (is_partial or seq < self.first)
 

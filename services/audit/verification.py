@@ -107,7 +107,7 @@ def _despite_unreadable_text() -> Iterator[None]:
 
 
 def _verify(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
-    # Before the log, which may be signed further meanwhile: that would look like a rollback.
+    # Read before the log: checkpoints signed while the log is read would otherwise look like a rollback.
     remembered, anchored_to = checkpoints.remembered, checkpoints.anchor_bytes()
     started = time.monotonic()
     with database.transaction(write=False) as session:
@@ -190,7 +190,7 @@ _PLACELESS = select(RECORDS.c.id).where(RECORDS.c.seq.is_(None)).limit(1)
 def _check_edges(
     verification: Verification, lowest: int | None, highest: int | None, oldest: int, size: int
 ) -> None:
-    """Report rows outside the log, which lists would show all the same."""
+    """Report rows outside the log, which lists would show nevertheless."""
     if oldest < 0:
         verification.report("changed", None, "the first record that is kept has a negative position")
     if lowest is not None and lowest < 0:

@@ -5,10 +5,10 @@
 KEY is the log's public key, or a file that holds it; get it from GET /audit/key while you trust the log.
 FILE holds checkpoints that you kept (GET /audit/checkpoint, or an anchor file); each one proves that nothing
 older than it has changed since. If the records of one were cut off, or the export is a part of the log, add
-what GET /audit/proof/consistency answers: --consistency names a file of such answers. GET /audit/verifier
-serves this program as one file that needs Python 3.11 and the package `cryptography`, so that an auditor can
-read it and run it anywhere. Exit codes: 0 intact, 1 tampered with, 2 cannot be checked, 3 no fault found, but
-not everything is proven.
+the response of GET /audit/proof/consistency: --consistency names a file of such responses. GET
+/audit/verifier serves this program as one file that needs Python 3.11 and the package `cryptography`, so that
+an auditor can read it and run it anywhere. Exit codes: 0 intact, 1 tampered with, 2 cannot be checked, 3 no
+fault found, but not everything is proven.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def _kept(file: Path, keys: Sequence[Key]) -> list[Checkpoint]:
 
 
 def _proofs(files: Iterable[Path]) -> Consistency:
-    """Read what GET /audit/proof/consistency answered; the verification trusts nothing in it."""
+    """Read responses of GET /audit/proof/consistency; the verification trusts nothing in them."""
     found = dict[tuple[int, int], list[bytes]]()
     for file in files:
         text, decoder = file.read_text(encoding="utf-8").strip(), json.JSONDecoder()

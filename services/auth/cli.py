@@ -73,7 +73,7 @@ def show(arguments: argparse.Namespace, tools: _Tools) -> int:
 
 
 def rotate(arguments: argparse.Namespace, tools: _Tools) -> int:
-    """Publish a new key that signs once every verifier has it; the old one stays for its last token."""
+    """Publish a new key, which signs once all verifiers have it; the old key stays for its last token."""
     from services.auth.keys.rotation import OVERLAP_SECONDS
 
     after = timedelta(seconds=OVERLAP_SECONDS if arguments.after is None else arguments.after)
@@ -105,7 +105,7 @@ def kill(arguments: argparse.Namespace, tools: _Tools) -> int:
 
 @contextmanager
 def _tools(settings: "Settings") -> Iterator[_Tools]:
-    """Open the database like auth does; events are written to the outbox, and auth sends them."""
+    """Open the database as auth does; events are written to the outbox, and auth sends them."""
     from contracts.events import SUBSCRIBERS
     from services.auth.keys.rotation import KeyRotation, NotPossible
     from services.auth.keys.signing_keys import SigningKeys

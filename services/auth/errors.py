@@ -18,7 +18,7 @@ class InvalidCredentials(Unauthenticated):
 
 
 class PasswordChangeNeeded(Forbidden):
-    """The password is correct, but was set by somebody else. Send a new one as `new_password` as well."""
+    """The password is correct, but was set by somebody else. Also send a new one as `new_password`."""
 
     code = "password_change_required"
 

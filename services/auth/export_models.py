@@ -24,7 +24,7 @@ class Export(Table, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
     account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
     services: str = Field(max_length=2000)  # those that were asked, separated by spaces
-    missing: str = Field(default="", max_length=2000)  # those that did not answer in time
+    missing: str = Field(default="", max_length=2000)  # those that did not respond in time
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
     expires: datetime = Field(sa_type=UtcDateTime)

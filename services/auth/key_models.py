@@ -24,7 +24,7 @@ class SigningKey(Table, table=True):
     private_pem: str  # encrypted; empty once the key is retired or killed
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     signs_from: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    # When its last token has expired; None while no other key takes its place.
+    # When its last token will have expired; None until another key replaces it.
     retires: datetime | None = Field(default=None, sa_type=UtcDateTime)
     killed: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

@@ -54,7 +54,7 @@ class Account(Table, table=True):
     password_hash: str | None = Field(default=None, max_length=100)
     role: str = Field(default=Role.USER, max_length=20)
     status: str = Field(default=Status.ACTIVE, max_length=20)
-    # Whether somebody else has set the password, so that the owner has to choose one to sign in.
+    # Whether somebody else set the password, so that the owner must choose a new one to sign in.
     must_change_password: bool = False
     # Incremented to revoke all earlier access tokens; each token carries the version at its issue.
     token_version: int = 0
@@ -96,7 +96,7 @@ class Account(Table, table=True):
         self.password_hash, self.must_change_password = password_hash, False
 
     def touch(self) -> None:
-        """Advance `updated` even if the clock was set back; copies are compared by it."""
+        """Advance `updated` even if the clock was set back, because copies are compared by it."""
         self.updated = max(now(), self.updated + timedelta(microseconds=1))
 
 
@@ -287,7 +287,7 @@ class AccessKey(Table, table=True):
     account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
     name: str = Field(max_length=100)
     scopes: str = Field(max_length=SCOPE_CHARACTERS_MAX)
-    factors: int = 1  # with how many its owner had signed in to create it
+    factors: int = 1  # the number of factors of the sign-in that created it
     secret_hash: str = Field(default="", max_length=HASH_CHARACTERS)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires: datetime | None = Field(default=None, sa_type=UtcDateTime)

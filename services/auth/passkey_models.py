@@ -25,7 +25,8 @@ class Passkey(Table, table=True):
     public_key: str
     sign_count: int = Field(default=0, sa_type=BigInteger)
     name: str = Field(max_length=100)
-    # Whether the password alone no longer signs in. Older passkeys came without recovery codes, and let it.
+    # Whether the password alone no longer suffices. Older passkeys came without recovery codes and stay
+    # optional.
     is_second_factor: bool = True
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     used: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -29,7 +29,7 @@ class Identity(Table, table=True):
     issuer: str = Field(max_length=ISSUER_CHARACTERS_MAX)
     subject: str = Field(max_length=SUBJECT_CHARACTERS_MAX)
     provider: str = Field(max_length=32)  # as it was named when the identity was last used
-    email: str | None = Field(default=None, max_length=254)  # to show which one it is, and for nothing else
+    email: str | None = Field(default=None, max_length=254)  # only to show which account it is
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     used: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     uses: int = 1

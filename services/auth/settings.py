@@ -19,8 +19,8 @@ DAY = 24 * 60 * MINUTE
 DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - public, so accepted only on loopback
 ADMIN_PASSWORD_CHARACTERS_MIN = 12
 DUO_SKEY_CHARACTERS = 40
-_ROLES = pattern(r"^((user|admin)( (user|admin))?)?$", "lists the roles user and admin")
-_DUO_IKEY = pattern(r"^([A-Za-z0-9]{20})?$", "has 20 letters and digits at Duo")
+_ROLES = pattern(r"^((user|admin)( (user|admin))?)?$", "must be user, admin or both, separated by a space")
+_DUO_IKEY = pattern(r"^([A-Za-z0-9]{20})?$", "must be 20 letters and digits")
 _DUO_HOST = pattern(
     r"^([a-z0-9.-]+(:[0-9]{1,5})?)?$", "must be a host name like api-1234abcd.duosecurity.com"
 )
@@ -114,7 +114,7 @@ class Settings(OutboundSettings):
         if len({bool(self.duo_ikey), bool(secret), bool(self.duo_api_hostname)}) > 1:
             raise ValueError("DUO_IKEY, DUO_SKEY and DUO_API_HOSTNAME go together")
         if secret and (len(secret) != DUO_SKEY_CHARACTERS or not secret.isascii()):
-            raise ValueError(f"DUO_SKEY has {DUO_SKEY_CHARACTERS} characters at Duo")
+            raise ValueError(f"DUO_SKEY must have {DUO_SKEY_CHARACTERS} ASCII characters")
         if secret and not self.link_origin:
             raise ValueError("DUO_IKEY needs OAUTH_ISSUER or PUBLIC_URL, where Duo sends browsers back to")
         return self

@@ -16,7 +16,7 @@ class NotFailed(Conflict):
 
 
 class NotQueued(Conflict):
-    """Only a delivery that waits can be cancelled; `state_now` is its state."""
+    """Only a waiting delivery can be cancelled; `state_now` is its state."""
 
     code = "not_queued"
 

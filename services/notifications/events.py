@@ -71,7 +71,7 @@ def of_placed_order(_: Session, event: OrderPlaced) -> Iterator[Notice]:
 
 
 def of_changed_order(_: Session, event: OrderChanged) -> Iterator[Notice]:
-    """Tell the owner of the order's next step; changes of its content are theirs."""
+    """Notify the owner of the order's next step. Changes of its content cause no notification."""
     if event.status == event.status_before:
         return
     title, severity = _STEPS.get(event.status, (f"Your order is {event.status}", Severity.INFO))
@@ -81,7 +81,7 @@ def of_changed_order(_: Session, event: OrderChanged) -> Iterator[Notice]:
 
 
 def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
-    """Tell the admins of a sync that failed."""
+    """Notify the admins of a failed sync."""
     if event.state != "failed":
         return
     content = f"The sync of {event.kind} failed. Its details name the accounts and the reasons."
@@ -97,7 +97,7 @@ def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
 
 
 def of_mail(event: MailRequested) -> Iterator[Notice]:
-    """Tell an account in the app, too, what a mail tells it. Links stay in the mail."""
+    """Notify an account in the app of what a mail says, without the mail's link."""
     if event.template == "export_ready":
         content = "Download it from your account page; it will be deleted after a few days."
         kind, severity = NoticeType.EXPORT_READY, Severity.INFO
@@ -111,7 +111,7 @@ def of_mail(event: MailRequested) -> Iterator[Notice]:
 
 
 def queue_mails(desk: Desk, session: Session, events: Sequence[MailRequested]) -> None:
-    """Queue the mails that auth asks for, and tell their accounts in the app as well."""
+    """Queue the mails that auth asks for, and notify their accounts in the app as well."""
     gone = notices.deleted(session, {event.account_id for event in events if event.account_id is not None})
     for event in events:
         if event.template not in TEMPLATES:

@@ -1,4 +1,4 @@
-"""Streams what is new to a person: notifications as they are stored, and the number of unread ones."""
+"""Streams new notifications of a person as they are stored, and the number of unread ones."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 async def listening(changes: Changes, database: Database) -> AsyncIterator[None]:
     """Wake the streams of this process: after its own commits, and on PostgreSQL after those of replicas."""
     database.on_commit.append(changes.committed)
-    # The replicas on SQLite, if there are any, share a machine; their streams look every few seconds.
+    # Replicas on SQLite, if there are any, share a machine; their streams poll every few seconds.
     changes.are_heard = database.is_sqlite
     tasks = (
         [] if database.is_sqlite else [asyncio.create_task(_listen(changes, database), name="feed: listen")]

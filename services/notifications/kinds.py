@@ -48,10 +48,10 @@ class Kind:
 
 KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.ORDER_PLACED: Kind("You placed an order."),
-    NoticeType.ORDER_CHANGED: Kind("An order of yours took its next step."),
+    NoticeType.ORDER_CHANGED: Kind("The status of one of your orders changed."),
     NoticeType.SYNC_FAILED: Kind("A sync of the AWS accounts failed; only admins receive this."),
     NoticeType.SECURITY_ALERT: Kind(
-        "Something about your account changed that you would want to know if it was not you.",
+        "A change to the security of your account. Act on it if it was not you.",
         fixed=frozenset(Channel),
         has_mail=True,
     ),
@@ -59,7 +59,7 @@ KINDS: Mapping[NoticeType, Kind] = {
         "The export of your data is ready.", fixed=frozenset(Channel), has_mail=True
     ),
     NoticeType.WEBHOOK_DISABLED: Kind(
-        "A webhook of yours failed for days, or answered 410, and is not called any more.",
+        "One of your webhooks failed for days, or returned 410, and was disabled.",
         fixed=frozenset((Channel.IN_APP,)),
     ),
     NoticeType.MESSAGE: Kind("An admin wrote to you.", fixed=frozenset((Channel.IN_APP,))),

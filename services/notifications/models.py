@@ -25,7 +25,7 @@ class Table(SQLModel, registry=registry()):
 
 
 class Notification(Table, table=True):
-    """What one person is shown. `data` is a JSON object of the ids that it is about."""
+    """A notification to one person. `data` is a JSON object of the ids that it is about."""
 
     __tablename__ = "notifications"
     __table_args__ = (
@@ -58,7 +58,7 @@ class Preferences(Table, table=True):
 
 
 class Recipient(Table, table=True):
-    """What this service knows of an account. The row of a deleted account has no address, and outlives it.
+    """What this service knows of an account. The row of a deleted account has no address, and stays a while.
 
     Events of other services may arrive after the account's deletion, and must not cause notifications.
     """
@@ -79,7 +79,7 @@ class Recipient(Table, table=True):
 
 
 class Delivery(Table, table=True):
-    """One mail to one address. What it says and to whom is sealed, and kept only until it has been sent."""
+    """One mail to one address. Its address and content are sealed, and kept only until it has been sent."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -105,7 +105,7 @@ class Delivery(Table, table=True):
 
 
 class Attempt(Table, table=True):
-    """One attempt at a delivery, written before it is made. Without an end the process died meanwhile."""
+    """One attempt at a delivery, written before it is made. It has no end while running, or if killed."""
 
     __tablename__ = "attempts"
 
@@ -144,10 +144,10 @@ class MailText(Table, table=True):
 
 
 class Webhook(Table, table=True):
-    """A URL that one account has us call. `types` is a JSON list; the secrets are sealed together.
+    """A URL that is called for one account. `types` is a JSON list; the secrets are sealed together.
 
-    `failing_since` is the first failure after the last success, and `open_until` says how long the URL rests
-    after several failures in a row.
+    `failing_since` is the first failure after the last success. After several failures in a row the URL is
+    not called until `open_until`.
     """
 
     __tablename__ = "webhooks"
@@ -193,7 +193,7 @@ class WebhookDelivery(Table, table=True):
 
 
 class WebhookAttempt(Table, table=True):
-    """One call, written before it is made. Without an end the process died meanwhile."""
+    """One call, written before it is made. Without an end it is running, or its process died."""
 
     __tablename__ = "webhook_attempts"
 

@@ -1,4 +1,4 @@
-"""Stores what people are to be shown, and changes what they have been shown."""
+"""Stores notifications, and changes their state."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ class Desk:
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
 
-        Deleted accounts receive nothing, and those that are not active no mails and no messages.
+        Deleted accounts receive nothing, and inactive ones receive no mails and no messages.
         Only confirmed addresses receive mails: otherwise someone who registers with a stranger's address
         could have them flooded.
         """
@@ -96,7 +96,7 @@ class Desk:
 
 
 def admins(session: Session) -> Sequence[str]:
-    """Return the account ids of active admins, as far as this service has heard of them."""
+    """Return the account ids of active admins, as far as this service knows them."""
     wanted = RECIPIENTS.c.role == "admin", RECIPIENTS.c.deleted.is_(None), RECIPIENTS.c.status == "active"
     found = select(RECIPIENTS.c.user_id).where(*wanted).order_by(RECIPIENTS.c.user_id).limit(ADMINS_MAX)
     return session.connection().execute(found).scalars().all()
@@ -109,7 +109,7 @@ def unread(session: Session, user_id: str) -> int:
 
 
 def mark_read(session: Session, user_id: str, notification_id: str, changes: Changes) -> dict[str, Any]:
-    """Mark a notification of this person as read, and return it. Its first reading counts."""
+    """Mark a notification of this person as read, and return it. Only its first reading counts."""
     mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
     marking = update(NOTIFICATIONS).where(*mine, NOTIFICATIONS.c.is_read.is_(False))
     if session.connection().execute(marking.values(is_read=True, read_at=now())).rowcount:

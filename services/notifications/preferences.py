@@ -38,7 +38,7 @@ def choices_of(session: Session, people: Collection[str]) -> dict[str, Choices]:
 
 
 def choose(session: Session, user_id: str, wanted: Iterable[tuple[NoticeType, Channel, bool]]) -> Choices:
-    """Make choices, keep the other ones, and return all of them; refuse to switch off what stays on."""
+    """Store choices, keep the others, and return all of them; refuse to switch off what must stay on."""
     lock(session, user_id)
     made = {kind: dict(channels) for kind, channels in choices_of(session, [user_id])[user_id].made.items()}
     for kind, channel, is_on in wanted:

@@ -28,7 +28,7 @@ _UNKNOWN = (NotFound,)
 _HTML = ("text/html",)
 
 _for_admins: Callable[..., Operation] = partial(Operation, access=admin, scope=ADMINISTER)
-# A webhook receives what its owner does: no program adds one, and no admin who impersonates its owner.
+# A webhook receives what its owner receives, so neither programs nor impersonating admins may add one.
 _in_person: Callable[..., Operation] = partial(Operation, access=person)
 
 OPERATIONS: list[Operation] = [

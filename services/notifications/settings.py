@@ -19,7 +19,7 @@ _LOOPBACK = ("localhost", "127.0.0.1")
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where mails are handed in; `is_tls` says that the connection begins with TLS."""
+    """Where mails are submitted; `is_tls` says that the connection begins with TLS."""
 
     host: str
     port: int

@@ -17,7 +17,7 @@ _MAC_BYTES = 16
 
 
 class Links:
-    """Makes and reads links. They do not expire: mails are read late, and they can do nothing else."""
+    """Makes and reads links. They do not expire, because mails may be read late. They can do nothing else."""
 
     def __init__(self, settings: Settings) -> None:
         previous = settings.key_secret_previous
@@ -33,7 +33,7 @@ class Links:
         return f"{self._origin}{PATH}?token={subject}.{_mac(self._keys[0], subject)}"
 
     def read(self, token: str) -> tuple[str, NoticeType] | None:
-        """Return whose mails of which type a token ends; None if we have not made it."""
+        """Return the account and the type of the mails that a token ends; None if it is not ours."""
         subject, _, given = token.rpartition(".")
         found = [hmac.compare_digest(_mac(key, subject).encode(), given.encode()) for key in self._keys]
         user_id, _, kind = subject.partition(".")

@@ -1,4 +1,4 @@
-"""Statements about many rows on the path of every order, run by the driver itself."""
+"""Runs statements on many rows directly in the driver, because every order needs them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -251,7 +251,7 @@ class Move(Table, table=True):
 
 
 def searched_text(sku: str, name: str) -> str:
-    """Return the text in which a product is found; one line each, so that no match spans both."""
+    """Return the text that a search looks at: SKU and name on a line each, so that no match spans both."""
     return searchable(f"{sku}\n{name}")
 
 

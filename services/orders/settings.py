@@ -16,5 +16,5 @@ class Settings(ServiceSettings):
 
     @property
     def reservation_time(self) -> timedelta | None:
-        """How long a pending order keeps its pieces; None for ever."""
+        """How long a pending order keeps its pieces; None means forever."""
         return timedelta(hours=self.reservation_hours) or None

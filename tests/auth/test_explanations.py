@@ -109,7 +109,7 @@ async def test_personal_access_token(auth: httpx.AsyncClient, database_url: str)
     assert (explained["kind"], explained["role"]) == ("personal access token", "user")
     assert explained["scopes"] == ["orders:read"]
     assert [one for one in explained["facts"] if one["is_refused"]] == []
-    assert await refused(auth, key["token"][:-1] + "*") == ["it does not look like one: cut short?"]
+    assert await refused(auth, key["token"][:-1] + "*") == ["it is malformed or cut short"]
     other = key["token"][:-1] + ("A" if key["token"][-1] != "A" else "B")
     assert await refused(auth, other) == ["its secret is wrong"]
     assert rows(database_url, AccessKey)[0]["used"] is None  # looking is not using

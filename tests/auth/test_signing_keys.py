@@ -181,7 +181,7 @@ class TestRotation:
         code, said = await asyncio.to_thread(run, "rotate")
 
         assert code == 1
-        assert "already waits to sign" in said
+        assert "is already waiting to sign" in said
         assert len(await published(auth)) == 2
 
     async def test_a_retired_key_is_published_no_more_and_its_private_half_is_erased(

@@ -32,7 +32,7 @@ _WRITTEN = re.compile(
 def make_key(
     session: Session, account_id: str, body: CreateAccessKey, factors: int, trail: Trail
 ) -> NewAccessKeyOut:
-    """Create a key; its secret is in the result and not stored. `factors` are of the owner's sign-in."""
+    """Create a key. Its secret is returned, not stored; `factors` are those of the owner's sign-in."""
     key = AccessKey(
         account_id=account_id,
         name=body.name,
@@ -52,7 +52,7 @@ def keys_of(session: Session, account_id: str, query: PageQuery) -> Page[AccessK
 
 
 def _add_key(session: Session, key: AccessKey) -> str:
-    """Store a new key, and return the token for its owner, which is not stored."""
+    """Store a new key, and return its token for the owner. The token itself is not stored."""
     locked_account(session, key.account_id)  # so that concurrent calls cannot exceed the maximum
     mine = select(func.count()).where(ACCESS_KEYS.c.account_id == key.account_id)
     if session.connection().execute(mine).scalar_one() >= KEYS_PER_ACCOUNT_MAX:

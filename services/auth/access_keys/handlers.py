@@ -66,7 +66,7 @@ def exchange_credential(
     key, account = found
     rest = tokens.lifetime_seconds if key.expires is None else int((key.expires - now()).total_seconds())
     seconds = max(1, min(tokens.lifetime_seconds, rest))
-    # Neither may a key from before the second factor have its rights, nor one whose owner has removed it.
+    # A key created without a second factor, or whose owner has removed theirs, counts as one factor.
     shown = key.factors if factors.are_needed(session, account.id) else 1
     token = tokens.issue_for_key(account, key.id, key.scopes, seconds, factors=shown)
     return ExchangedOut(token=token, expires_in=seconds)

@@ -15,7 +15,7 @@ from shared.data.statements import Rows
 
 @dataclass(frozen=True, slots=True)
 class KnownAccount:
-    """An account as sign-ins find it: at a tenth of the cost of an object to change."""
+    """A read-only account for sign-ins, which costs a tenth of loading one that can be changed."""
 
     id: str
     password_hash: str | None
@@ -74,7 +74,7 @@ def account_named(session: Session, name: str) -> Account | None:
 
 
 def known_account(session: Session, name: str) -> KnownAccount | None:
-    """Find the account like account_named, to read it only."""
+    """Find the account like account_named, but read-only."""
     row = (_BY_EMAIL if "@" in name else _BY_USERNAME).one(session, name=name)
     return None if row is None else KnownAccount(**row)
 

@@ -29,7 +29,7 @@ def create_first_admin(database: Database, settings: Settings) -> None:
         email=settings.admin_email,
         password_hash=hash_password(password, settings.bcrypt_cost),
         role=Role.ADMIN,
-        # Whoever reads the log or the settings knows it. The default one works on this machine only.
+        # Anyone who can read the log or the settings knows it. The default one works only on this machine.
         must_change_password=password != DEFAULT_ADMIN_PASSWORD,
     )
     account.name(settings.admin_username)
@@ -44,7 +44,7 @@ def create_first_admin(database: Database, settings: Settings) -> None:
             "admin. Choose another name and address."
         ) from error
     if chosen is None:
-        # Logged once and stored nowhere: the database has only its hash.
+        # Logged once and never stored: the database has only its hash.
         log.warning("admin_created", username=settings.admin_username, password=password)
     else:
         log.info("admin_created", username=settings.admin_username)

@@ -111,7 +111,7 @@ def change(
 def set_password(
     session: Session, account_id: str, password_hash: str, sessions: Sessions, mails: Mails
 ) -> None:
-    """Set a password that the owner has to change, and end what the old one opened; a mail says so."""
+    """Set a password that the owner must change, end all sessions, and notify the owner by mail."""
     account = existing(session, account_id)
     account.password_hash, account.must_change_password = password_hash, True
     sessions.end_all(session, account)

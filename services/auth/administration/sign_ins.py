@@ -44,7 +44,7 @@ def last_sign_ins(session: Session, ids: Sequence[str]) -> dict[str, datetime]:
 
 
 def _last_sessions(session: Session, ids: Sequence[str]) -> dict[str, datetime]:
-    """Return the time of the last sign-in of each account, as far as its session is stored."""
+    """Return the time of each account's last sign-in whose session is still stored."""
     mine = SESSIONS.c.account_id.in_(ids), SESSIONS.c.client_id.is_(None)
     last = select(SESSIONS.c.account_id, func.max(SESSIONS.c.created)).where(*mine)
     rows = session.connection().execute(last.group_by(SESSIONS.c.account_id))

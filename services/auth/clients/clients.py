@@ -19,7 +19,7 @@ from shared.identity.revocations import Kind
 
 @dataclass(frozen=True, slots=True)
 class KnownClient:
-    """A client as requests to the OAuth server read it: at a tenth of the cost of an object to change."""
+    """A read-only client for the OAuth server, which costs a tenth of loading one that can be changed."""
 
     id: str
     name: str

@@ -66,7 +66,7 @@ class ChangeClient(Input):
     )
     scopes: Scopes = Field(default_factory=list)
     grant_types: GrantTypes
-    is_first_party: bool = Field(default=False, description="Consent is never asked.")
+    is_first_party: bool = Field(default=False, description="Users are not asked for consent.")
 
     @model_validator(mode="after")
     def _known_scopes(self) -> Self:
@@ -84,7 +84,7 @@ class ChangeClient(Input):
         return self
 
     def refuse_for(self, *, is_public: bool) -> None:
-        """Raise ValueError if these fields do not suit a public or a confidential client."""
+        """Raise ValueError if these fields do not suit this kind of client."""
         for uri in (*self.redirect_uris, *self.post_logout_redirect_uris):
             registrable(uri, is_public=is_public)
         if is_public and GrantType.CLIENT in self.grant_types:

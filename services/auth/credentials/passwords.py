@@ -43,7 +43,7 @@ class Passwords:
         return await self._in_thread(hash_password, password, self._cost)
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
-        """Whether the password matches; without a hash it never does, after the same time."""
+        """Whether the password matches. Without a hash it never does, but the check takes the same time."""
         return await self._in_thread(check_password, password, password_hash or self._nobodys_hash)
 
     def is_outdated(self, password_hash: str) -> bool:

@@ -16,9 +16,9 @@ _AROUND = re.compile(r"^[\W\d_]+|[\W\d_]+$")  # what people put around a word to
 
 
 class PasswordPolicy:
-    """Refuses passwords that are guessed first: the account's names always, common ones by setting.
+    """Refuses passwords that attackers try first: the account's names always, common ones if configured.
 
-    There are no composition rules, which make passwords hard to remember and easy to guess.
+    There are no composition rules, because they make passwords hard to remember and easy to guess.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -48,7 +48,7 @@ class Use(StrEnum):
 
     @property
     def pending(self) -> str:
-        """The name of its pending sign-ins; no provider can have it."""
+        """The name under which its pending sign-ins are stored; no provider can have this name."""
         return f"@duo {self}"
 
 
@@ -120,7 +120,7 @@ class Duo:
     async def finish_sign_in(
         self, request: Request, trail: Trail, opened: Callable[[Session, Proved], T]
     ) -> tuple[T, str]:
-        """Finish the sign-in: `opened` opens a session. Also returns the path that it leads to."""
+        """Finish the sign-in: `opened` opens the session. Also returns the path to continue at."""
         if "without" in parameters_of(request):
             return await self._finish_open(request, trail, opened)
         back = await self._returned(Use.SIGN_IN, request)
@@ -223,9 +223,9 @@ class Duo:
         renew: Callable[[Session, Account, str, str], T],
         expected: str | None = None,
     ) -> tuple[T, str]:
-        """Record the renewed sign-in by `renew`, which gets the id of the session and its new `amr`.
+        """Record the renewed sign-in with `renew`, which receives the id of the session and its new `amr`.
 
-        With `expected`, the session must be this one.
+        If `expected` is given, it must be the id of the session.
         """
         back = await self._returned(Use.STEP_UP, request)
         account_id, session_id = str(back.purpose.account_id), back.purpose.session_id
@@ -270,7 +270,7 @@ class Duo:
         return _Back(purpose, code, self.pending.secrets_of(given["state"]))
 
     async def _allowed(self, use: Use, account_id: str, back: _Back) -> str:
-        """Return the name that Duo has allowed, which is that of the account."""
+        """Return the account's name at Duo, once Duo has confirmed it."""
         name = await self.database.read(self.factors.duo_name, account_id)
         if name is None:
             raise Refused(NoDuo(), "duo_removed")

@@ -28,7 +28,7 @@ async def add_duo(caller: Caller, request: Request, duo: Duo, trail: Trail) -> S
 
 
 def remove_duo(caller: Caller, session: Session, duo: Duo, trail: Trail) -> None:
-    """Remove Duo. Without another factor, the password alone then signs in again. Sends a mail."""
+    """Remove Duo. Without another factor, signing in then needs only the password. Sends a mail."""
     duo.remove(session, Person.of(caller), trail)
 
 

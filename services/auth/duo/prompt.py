@@ -37,7 +37,7 @@ class Unreachable(Refused):
 
 
 class Prompt(Protocol):
-    """A second factor that the person shows on another site. Its methods raise `Refused`."""
+    """A second factor that is confirmed on another site. Its methods raise `Refused`."""
 
     async def url(self, name: str, secrets: Secrets, redirect_uri: str) -> str:
         """Return the URL to redirect the browser to, if the other site is up."""
@@ -55,10 +55,11 @@ class DuoPrompt:
     def __init__(self, settings: Settings) -> None:
         self._client_id = settings.duo_ikey
         secret = settings.duo_skey.get_secret_value() if settings.duo_skey else ""
-        # HMAC pads short keys with zero bytes itself. Padded already, PyJWT does not warn of Duo's 40 bytes.
+        # HMAC pads short keys with zero bytes anyway. Padding here stops PyJWT's warning about Duo's 40
+        # bytes.
         self._key = secret.encode().ljust(_KEY_BYTES, b"\0")
         self._origin = f"https://{settings.duo_api_hostname}"
-        self._is_out = False  # whether the last call failed by an outage, so that a pause follows from one
+        self._is_out = False  # whether the last call failed because of an outage
         self._outbound = Outbound(
             settings, "duo", seconds_max=CALL_SECONDS_MAX, answer_bytes_max=RESPONSE_BYTES_MAX
         )

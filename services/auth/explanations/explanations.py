@@ -1,7 +1,7 @@
 """Explains credentials for `gatehouse token explain`: what they are, and why they would be refused.
 
-Nothing is verified here but what only auth can: the gateway's command checks the signature and the claims
-itself. Nothing is changed either: looking at a credential does not count as using it.
+Only what auth alone can check is checked here: the gateway's command checks the signature and the claims
+itself. Nothing is changed: looking at a credential does not count as using it.
 """
 
 import hmac
@@ -39,7 +39,7 @@ class Explanation:
     kind: str
     facts: list[Fact]
     account_id: str | None = None
-    # What a token would say that it is exchanged for; without scopes it is not limited.
+    # The role and scopes of a token it would be exchanged for. Without scopes that token is not limited.
     role: str | None = None
     scopes: list[str] | None = None
 
@@ -94,9 +94,8 @@ class Explanations:
         rows = session.execute(select(SigningKey)).scalars().all()
         state = next((one.state for one in states(rows, now()) if one.key.id == key_id), None)
         if state is None:
-            yield Fact(
-                "key", "auth has never had the key in `kid`: another suite, or a forgery", is_refused=True
-            )
+            words = "auth has never had the key in `kid`: the token is forged, or from another suite"
+            yield Fact("key", words, is_refused=True)
         elif state is State.KILLED:
             yield Fact("key", "the key in `kid` was killed: everything it signed is refused", is_refused=True)
         else:
@@ -114,11 +113,12 @@ class Explanations:
 
     def _place_in_chain(self, row: Row[Any], token: RefreshToken) -> Iterator[Fact]:
         if hmac.compare_digest(row.token_hash, token.hash):
-            yield Fact("use", "it is the newest of its session, and was not exchanged yet")
+            yield Fact("use", "it is the newest of its session, and has not been exchanged yet")
         elif row.previous_hash is None or not hmac.compare_digest(row.previous_hash, token.hash):
             yield Fact("use", f"it was exchanged before the last one; {_REUSE}", is_refused=True)
         elif now() - row.rotated < self._grace:
-            yield Fact("use", "it was exchanged a moment ago; within the grace it gets the same successor")
+            words = "it was exchanged a moment ago; within the grace period it gets the same successor"
+            yield Fact("use", words)
         else:
             yield Fact("use", f"it was exchanged at {_text(row.rotated)}; {_REUSE}", is_refused=True)
 
@@ -127,7 +127,7 @@ def _of_access_key(session: Session, shown: str) -> Explanation:
     kind, key_id = "personal access token", key_id_of(shown)
     row = None if key_id is None else _row(session, ACCESS_KEYS, key_id)
     if key_id is None or row is None:
-        words = "it was revoked or never existed" if key_id else "it does not look like one: cut short?"
+        words = "it was revoked or never existed" if key_id else "it is malformed or cut short"
         return Explanation(kind, [Fact("key", words, is_refused=True)])
     if not hmac.compare_digest(row.secret_hash, sha256_hex(shown)):
         return Explanation(kind, [Fact("key", "its secret is wrong", is_refused=True)])
@@ -237,9 +237,7 @@ def _text(moment: datetime) -> str:
 
 _GONE = "its session is no longer there: it ended or expired"
 _REUSE = "using it again ends the session, since two parties seem to hold it"
-_UNKNOWN = (
-    "neither a JWT nor issued by this auth: cut short, of another suite, or issued under another KEY_SECRET"
-)
+_UNKNOWN = "neither a JWT nor issued by this auth: cut short, or issued by another suite or KEY_SECRET"
 _KEYS = {
     State.WAITING: "published, and signs later",
     State.SIGNING: "the one that signs",

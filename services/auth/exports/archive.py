@@ -16,9 +16,9 @@ from shared.data.database import Database
 PIECES_AT_ONCE = 100
 
 README = """\
-This archive has all that Gatehouse stores about you, as far as it is not a secret: one folder for each
-service, in it one file for each kind of data, with one JSON object a line. manifest.json lists which
-services have answered. Files that you have uploaded are described, not contained: download them at /files.
+This archive has everything that Gatehouse stores about you, except secrets. It has a folder for each
+service, with a file for each kind of data and one JSON object per line. manifest.json lists the services
+that responded. Files that you have uploaded are described but not included: download them at /files.
 """
 
 

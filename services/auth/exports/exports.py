@@ -21,7 +21,7 @@ from shared.data.database import Database, insert_into
 from shared.events import Consumers, emit
 
 DAY = timedelta(days=1)
-WAIT = timedelta(hours=1)  # for services that do not answer
+WAIT = timedelta(hours=1)  # for services that do not respond
 TIDY_SECONDS = 60.0
 LATE_AT_ONCE = 100
 
@@ -42,8 +42,8 @@ class Exports:
         return {ExportPart: self.take, **exporting("auth", EXPORTED)}
 
     def request(self, session: Session, account: Account) -> Export:
-        """Request the part of every service, unless the limit of the day is reached."""
-        locked_account(session, account.id)  # so that two at once count each other
+        """Request the part of every service, unless the daily limit is reached."""
+        locked_account(session, account.id)  # so that concurrent requests are counted
         recently = EXPORTS.c.account_id == account.id, EXPORTS.c.created > now() - DAY
         counted = select(func.count(), func.min(EXPORTS.c.created)).where(*recently)
         number, first = session.connection().execute(counted).one()
@@ -113,7 +113,7 @@ def missing_services(session: Session, export: Export) -> list[str]:
 
 
 def forget(session: Session, export: Export) -> None:
-    """Delete the content of an export; the row stays for a day, because it counts for the limit."""
+    """Delete the content of an export; the row stays for a day, because it counts towards the limit."""
     session.connection().execute(PIECES.delete().where(PIECES.c.export_id == export.id))
     export.expires = now()
     session.add(export)

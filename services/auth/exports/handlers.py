@@ -39,7 +39,7 @@ def show_export(export_id: Id, caller: Caller, sessions: Sessions, session: Sess
 
 
 def delete_export(export_id: Id, caller: Caller, sessions: Sessions, session: Session) -> None:
-    """Delete an export before it expires. It still counts for the limit of the day."""
+    """Delete an export before it expires. It still counts towards the daily limit."""
     forget(session, _own(session, export_id, sessions.account_of(session, caller).id))
 
 

@@ -44,7 +44,7 @@ def open_challenge(
 ) -> str:
     """Create a challenge after the first factor `amr`; its token grants no access by itself.
 
-    `new_hash` is that of the password which the second factor will set.
+    `new_hash` is the hash of a password that is set once the second factor has been shown.
     """
     delete_expired(session, CHALLENGES.c.token_hash, CHALLENGES.c.expires <= now())
     token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -103,7 +103,7 @@ class Factors:
     def add_duo(self, session: Session, account_id: str, name: str) -> list[str]:
         """Require Duo from now on; returns recovery codes if this is the first factor of a locked account.
 
-        The name is kept: a later username must not lead to the phone of another person.
+        The name at Duo is kept, so that a later username cannot lead to another person's phone.
         """
         factor = Factor(account_id=account_id, kind=DUO, confirmed=now())
         factor.secret = self._secret.seal(factor.id, name)
@@ -164,7 +164,7 @@ class Factors:
         return session.connection().execute(select(FACTORS).where(*counts)).first()
 
     def _use(self, session: Session, row: Row[Any], code: str) -> bool:
-        """Use a code, atomically: a time step is accepted once, and never one before the last accepted."""
+        """Use a code, atomically. A time step is accepted once, and only if it is later than the last one."""
         step = step_of(self._secret.open(row.id, row.secret), code)
         if step is None:
             return False

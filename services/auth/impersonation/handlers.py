@@ -33,7 +33,7 @@ def impersonate(
     seconds = settings.impersonation_seconds
     if not seconds:
         raise ImpersonationOff
-    if caller.session_id is None:  # without one, nothing would end with it
+    if caller.session_id is None:  # the impersonation ends with this session, so there must be one
         raise InvalidToken
     admin = sessions.locked_account_in(session, caller.id, caller.session_id)
     if not admin.is_active_admin:

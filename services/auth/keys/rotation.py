@@ -21,7 +21,7 @@ from shared.clock import now
 from shared.identity.revocations import Kind
 from shared.identity.tokens import KEY_LIFE_SECONDS
 
-OVERLAP_SECONDS = int(2 * KEY_LIFE_SECONDS)  # verifiers keep the key set for half of it
+OVERLAP_SECONDS = int(2 * KEY_LIFE_SECONDS)  # verifiers cache the key set for half this time
 
 
 class NotPossible(Exception):
@@ -31,7 +31,7 @@ class NotPossible(Exception):
 class State(StrEnum):
     WAITING = "waiting"
     SIGNING = "signing"
-    OLD = "old"  # signs no more, but its tokens are valid
+    OLD = "old"  # no longer signs, but its tokens are valid
     RETIRED = "retired"
     KILLED = "killed"
 
@@ -60,7 +60,7 @@ class KeyRotation:
         waiting = [one.key for one in found if one.state is State.WAITING]
         if waiting:
             begins = f"{waiting[0].signs_from:%Y-%m-%dT%H:%M:%SZ}"
-            raise NotPossible(f"the key {waiting[0].id} already waits to sign; it will from {begins}")
+            raise NotPossible(f"the key {waiting[0].id} is already waiting to sign, from {begins}")
         if sum(one.state in (State.SIGNING, State.OLD) for one in found) >= PUBLISHED_MAX:
             raise NotPossible(f"{PUBLISHED_MAX} keys are published; wait until the oldest is retired")
         signing = next((one.key for one in found if one.state is State.SIGNING), None)
@@ -70,16 +70,16 @@ class KeyRotation:
         return signing
 
     def kill(self, session: Session, key_id: str, spare: SigningKey) -> tuple[SigningKey, SigningKey]:
-        """Refuse all tokens of a key from now on; return it and the key that signs then.
+        """Refuse all tokens of a key from now on; return it and the key that signs instead.
 
-        If it was the one that signs, a waiting key takes its place at once, or else the spare one.
+        If that key was signing, a waiting key replaces it at once, or else the spare one.
         """
         rows, moment = self._locked(session), now()
         killed = _named(rows, key_id)
         if killed.killed is not None:
             raise NotPossible(f"the key {killed.id} was killed at {killed.killed:%Y-%m-%dT%H:%M:%SZ}")
         killed.killed, killed.private_pem = moment, ""
-        # For good: who has the private key can sign tokens that expire when they like.
+        # Permanent: someone who has the private key can sign tokens that expire at any time they choose.
         self._revocations.add(session, Kind.KEY, [killed.id], for_good=True)
         if not any(one.state is State.SIGNING for one in states(rows, moment)):
             waiting = [one.key for one in states(rows, moment) if one.state is State.WAITING]

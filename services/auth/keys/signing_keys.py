@@ -139,7 +139,7 @@ class SigningKeys:
             with self._database.transaction() as session:
                 session.add(made)
         except IntegrityError:
-            return  # Another replica started at the same moment and was first: its key is everybody's.
+            return  # Another replica started at the same moment and was first: all replicas use its key.
         log.info("signing_key_created", key_id=made.id)
 
     def _decrypt(self, row: SigningKey) -> RSAPrivateKey:

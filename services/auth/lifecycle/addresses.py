@@ -59,8 +59,8 @@ class Addresses:
     def confirm(self, session: Session, token: str, person: Person | None, trail: Trail) -> str:
         """Confirm the address that the link was sent to, and return it.
 
-        The address of an existing account is confirmed only for who is signed in to it. A stranger may have
-        registered it, and would share the confirmed account with its owner.
+        The address of an existing account is confirmed only for a person who is signed in to it. Otherwise a
+        stranger who registered it would share the confirmed account with its owner.
         """
         row = self.links.look_at(session, CONFIRMED_BY, token)
         if row.kind == Purpose.REGISTER:

@@ -49,7 +49,7 @@ class Registration:
     async def register(
         self, body: Register, request: Request, trail: Trail, open_session: Callable[[Session, Account], T]
     ) -> tuple[T, str] | None:
-        """Create the account and a session; return it and the device id, or None if an e-mail comes first."""
+        """Create the account and a session; return it and the device id, or None if a mail comes first."""
         if self.settings.registration == "closed":
             raise RegistrationClosed
         self.policy.require(body.password, "password", body.email, body.username)

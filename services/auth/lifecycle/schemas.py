@@ -116,7 +116,7 @@ class InvitationOut(Output):
 
 
 class AcceptedOut(Output):
-    """Accepted. The response is the same for every address; if one is due, an e-mail is on its way."""
+    """Accepted. The response is the same for every address, whether or not an e-mail is sent."""
 
     model_config = example(
         {

@@ -81,7 +81,7 @@ class DeviceAuthorization:
         }
 
     def waiting(self, user_code: str) -> Waiting | None:
-        """Find the device that shows this code and has no answer yet; case and dashes are ignored."""
+        """Find the undecided device that shows this code; case and dashes are ignored."""
         mine = DEVICE_CODES.c.user_hash == sha256_hex(_IGNORED.sub("", user_code.upper()))
         found = select(DEVICE_CODES).where(mine, *_unanswered())
         row = self._session.connection().execute(found).first()
@@ -91,7 +91,7 @@ class DeviceAuthorization:
         return Waiting(row, client, words(row.scope))
 
     def answer(self, waiting: Waiting, browser: SignedInBrowser, *, allowed: bool) -> bool:
-        """Allow or deny the device once; return False if it has been answered or has expired meanwhile."""
+        """Allow or deny the device once; return False if that is already decided, or the code has expired."""
         values: dict[str, Any] = {"is_denied": True}
         if allowed:
             who = {"account_id": browser.account.id, "authenticated": browser.authenticated}

@@ -21,5 +21,5 @@ async def confirm_totp(
 
 
 async def remove_totp(body: CurrentPassword, caller: Caller, app: AuthenticatorApp, trail: Trail) -> None:
-    """Remove the authenticator app. Without another factor, the password alone then signs in again."""
+    """Remove the authenticator app. Without another factor, signing in then needs only the password."""
     await app.remove(Person.of(caller), body.current_password, trail)

@@ -17,10 +17,10 @@ from shared.events import Trail
 
 
 def show_me(caller: Caller, sessions: Sessions, settings: Settings, session: Session) -> MeOut:
-    """Show your account, the admin who impersonates you, if any, and which ports your boxes lease.
+    """Show your account, the admin who impersonates you, if any, and the ports that your boxes may lease.
 
-    A lease without a port of its own takes the lowest free one from `port_start`; the account can hold as
-    many leases as there are ports up to `port_end`.
+    A lease that names no port gets the lowest free one from `port_start`. The account can hold one lease for
+    each port up to `port_end`.
     """
     account = AccountOut.model_validate(sessions.account_of(session, caller))
     admin = session.get(Account, caller.impersonator_id) if caller.impersonator_id else None

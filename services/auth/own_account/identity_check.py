@@ -25,7 +25,7 @@ class Ways:
     """The methods by which a user can confirm their identity."""
 
     has_password: bool
-    is_code_needed: bool  # beside the password
+    is_code_needed: bool  # in addition to the password
     methods: list[str]
 
 

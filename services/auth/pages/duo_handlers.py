@@ -108,7 +108,7 @@ async def finish_adding_duo(visit: Visit, duo: Duo) -> Response:
         return _json(RecoveryCodesOut(recovery_codes=codes).model_dump(), duo.pending.forget())
     if not codes:
         return visit.to(f"{ACCOUNT}/security?done=duo", duo.pending.forget())
-    # Shown once, also to a browser without a session: a front end may have begun with a token.
+    # Shown once, even to a browser without a session, because a front end may have begun this with a token.
     response = visit.show("recovery_codes", person=person_of(account), done=None, codes=codes)
     response.headers.append("set-cookie", duo.pending.forget())
     return response

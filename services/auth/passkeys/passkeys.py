@@ -94,7 +94,7 @@ class Passkeys:
                 require_user_verification=True,
             )
         )
-        locked_account(session, account_id)  # so that parallel additions count each other
+        locked_account(session, account_id)  # so that concurrent additions are counted
         mine = select(func.count()).select_from(PASSKEYS).where(PASSKEYS.c.account_id == account_id)
         if session.connection().execute(mine).scalar_one() >= PER_ACCOUNT_MAX:
             raise TooManyPasskeys

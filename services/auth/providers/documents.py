@@ -13,7 +13,7 @@ from shared.peers.outbound import Answer, BadAddress, CallFailed, Outbound
 T = TypeVar("T")
 
 KEPT_SECONDS = 3600.0
-STALE_SECONDS = 24 * 3600.0  # how long a document serves while the provider cannot be reached
+STALE_SECONDS = 24 * 3600.0  # how long a cached document is used while the provider cannot be reached
 TRIED_AGAIN_SECONDS = 10.0
 JSON = {"Accept": "application/json"}
 

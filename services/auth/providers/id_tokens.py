@@ -41,7 +41,7 @@ Keys = Sequence[Mapping[str, Any]]
 
 
 class UnknownKey(Exception):
-    """The key set has no key for the token; a newer one may."""
+    """The key set has no key for the token; a newer key set may have one."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -20,7 +20,7 @@ class Metadata:
     jwks_uri: str
     userinfo_endpoint: str | None
     algorithms: frozenset[str]
-    sends_issuer: bool  # RFC 9207: its responses say who sends them, so one that does not is refused
+    sends_issuer: bool  # RFC 9207: its responses name the issuer, so one that does not is refused
     takes_basic: bool
 
 

@@ -68,7 +68,7 @@ class RevocationFeed:
         await end([self._task])
 
     async def answer(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Stream what follows a number, once there is something or the wait times out. Refuses up front."""
+        """Stream the revocations after a number, once there are any or the wait times out."""
         if self._waiting >= WAITING_MAX:
             raise Overloaded
         if after > self._newest:

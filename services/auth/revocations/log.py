@@ -43,7 +43,7 @@ class RevocationLog:
     ) -> None:
         """Revoke the subjects when the transaction commits; with `below`, only tokens of older versions.
 
-        A revocation `for_good` does not end when all tokens that auth has signed so far have expired.
+        A revocation `for_good` never expires.
         """
         kept = FOR_GOOD if for_good else self.kept
         rows = [{"kind": kind, "subject": subject, "below": below, "expires": kept} for subject in subjects]

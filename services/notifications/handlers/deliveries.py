@@ -47,7 +47,7 @@ def show_delivery(delivery_id: Id, session: Session) -> DeliveryDetail:
 
 
 def retry_delivery(delivery_id: Id, session: Session, mails: Mails) -> DeliveryDetail:
-    """Queue a failed delivery again. It counts its attempts anew."""
+    """Queue a failed delivery again. Its attempts are counted from zero."""
     shown = _detail(session, delivery_id)
     if not mails.repeat(session, delivery_id):
         raise NotFailed(state_now=shown.state)
@@ -55,7 +55,7 @@ def retry_delivery(delivery_id: Id, session: Session, mails: Mails) -> DeliveryD
 
 
 def cancel_delivery(delivery_id: Id, session: Session, mails: Mails) -> DeliveryDetail:
-    """Cancel a delivery that waits for its next attempt."""
+    """Cancel a delivery that is waiting for its next attempt."""
     shown = _detail(session, delivery_id)
     if not mails.cancel(session, delivery_id):
         raise NotQueued(state_now=shown.state)
@@ -85,7 +85,7 @@ def send_test_email(
 
 
 def allow_address(body: AllowAddress, session: Session, mails: Mails) -> AllowedOut:
-    """Send to an address again that was suppressed because a server said that it does not exist."""
+    """Stop suppressing an address that a mail server has reported as non-existent."""
     return AllowedOut(was_suppressed=mails.allow(session, body.email))
 
 

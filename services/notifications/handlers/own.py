@@ -113,7 +113,7 @@ def show_notification_preferences(caller: Caller, session: Session) -> Preferenc
 def change_notification_preferences(
     body: ChangePreferences, caller: Caller, session: Session, trail: Trail
 ) -> PreferencesOut:
-    """Switch notifications on and off, by type and channel. What is not named stays as it is."""
+    """Switch notifications on and off, by type and channel. All others stay as they are."""
     trail.add(choices=[f"{one.type} {one.channel} {'on' if one.on else 'off'}" for one in body.choices])
     wanted = ((one.type, one.channel, one.on) for one in body.choices)
     return PreferencesOut.of(preferences.choose(session, caller.id, wanted))

@@ -41,7 +41,7 @@ def change_template(
 
 
 def restore_template(name: TemplateName, session: Session) -> TemplateOut:
-    """Go back to the built-in text of a template."""
+    """Restore the built-in text of a template."""
     _require_known(name)
     texts.restore(session, name)
     return show_template(name, session)

@@ -29,14 +29,14 @@ class UnsubscribeQuery(Query):
 
 
 def show_unsubscribing(query: UnsubscribeQuery, links: Links) -> Response:
-    """Ask whether to end these mails. Programs that only look at links change nothing by that."""
+    """Ask whether to end these mails. A program that only opens the link changes nothing."""
     found = links.read(query.token)
     if found is None:
         return _broken()
     about = html.escape(KINDS[found[1]].description)
     action = f"{PATH}?token={html.escape(query.token, quote=True)}"
     form = f'<form method="post" action="{action}"><p><button class="button">Unsubscribe</button></p></form>'
-    return _shown("Unsubscribe", f"<p>Receive no more mails about: {about}</p>{form}")
+    return _shown("Unsubscribe", f"<p>Stop receiving mails about: {about}</p>{form}")
 
 
 def unsubscribe(query: UnsubscribeQuery, links: Links, session: Session, trail: Trail) -> Response:
@@ -48,7 +48,7 @@ def unsubscribe(query: UnsubscribeQuery, links: Links, session: Session, trail: 
     trail.user_id, trail.resource = user_id, user_id
     trail.add(type=kind)
     unsubscribing.unsubscribe(session, user_id, kind)
-    return _shown("You are unsubscribed", "<p>You receive no more mails of this kind.</p>")
+    return _shown("You are unsubscribed", "<p>You will receive no more mails of this kind.</p>")
 
 
 def _broken() -> Response:

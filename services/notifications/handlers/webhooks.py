@@ -84,10 +84,10 @@ def change_webhook(
     session: Session,
     outbox: Outbox,
 ) -> WebhookOut:
-    """Change a webhook, enable or disable it. Messages that wait are sent to the new URL at once."""
+    """Change a webhook, enable or disable it. Waiting messages are sent to the new URL at once."""
     _require_callable(checked)
     subscriptions.find(session, caller.id, webhook_id)
-    outbox.hasten(session, webhook_id)  # before the webhook is locked, as a claim does
+    outbox.hasten(session, webhook_id)  # before the webhook is locked, in the order of a claim
     row = subscriptions.change(
         session,
         caller.id,
@@ -109,7 +109,7 @@ def delete_webhook(webhook_id: Id, caller: Caller, session: Session, outbox: Out
 def rotate_webhook_secret(
     webhook_id: Id, caller: Caller, session: Session, secrets: Secrets
 ) -> WebhookWithSecret:
-    """Replace the secret. For 24 hours messages are signed with both the new one and the one before."""
+    """Replace the secret. For 24 hours messages are signed with both the new and the previous secret."""
     row, secret = subscriptions.rotate(session, secrets, caller.id, webhook_id)
     return WebhookWithSecret.of(row, secret=secret)
 
@@ -165,7 +165,7 @@ def replay_webhook_message(
 def replay_webhook_messages(
     webhook_id: Id, body: ReplayMessages, caller: Caller, session: Session, outbox: Outbox, trail: Trail
 ) -> ReplayedOut:
-    """Send the messages of a span of time again, the oldest 1,000 of them at once."""
+    """Send the messages of a period again, at most the oldest 1,000 per request."""
     _require_enabled(subscriptions.find(session, caller.id, webhook_id))
     begin, end = first_id(body.begin), first_id(body.end)
     queued, last = outbox.replay_span(
@@ -182,7 +182,7 @@ async def _checked(url: str, outbound: Outbound) -> CheckedUrl:
         return CheckedUrl(str(error))
     try:
         await outbound.check(url)
-    except BadAddress:  # no reason: it would tell which names exist in a private network
+    except BadAddress:  # without the reason, which would reveal the names that exist in a private network
         return CheckedUrl(NOT_PUBLIC)
     return CheckedUrl(None)
 

@@ -29,5 +29,5 @@ def read_address(text: str) -> tuple[str, str]:
 
 
 def hash_of(key: bytes, address: str) -> str:
-    """Return what an address is recognised by when it is not kept."""
+    """Return a keyed hash that identifies an address without storing it."""
     return hmac.digest(key, b"address " + address.strip().casefold().encode(), "sha256").hex()

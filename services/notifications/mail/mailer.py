@@ -1,8 +1,8 @@
 """Sends queued mails: several at once, by any number of replicas, each mail by one of them.
 
-An attempt is written before it is made. A process that dies between the server's acceptance and the note of
-it leaves a mail that is sent again when its lease expires, with the same Message-ID: a second copy is the
-lesser evil than none.
+An attempt is written before it is made. If a process dies after the server has accepted a mail but before
+that is recorded, the mail is sent again when its lease expires, with the same Message-ID: a second copy is
+better than none.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt led to: accepted, refused for good, to be tried again, or the server is away."""
+    """The outcome of an attempt: accepted, refused permanently, to be retried, or the server is down."""
 
     kind: Literal["sent", "refused", "deferred", "away", "stopped"]
     code: str | None = None
@@ -118,7 +118,7 @@ class Mailer:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Finish the mails that are being handed in; put the others back."""
+        """Finish the mails that are being submitted; return the others to the queue."""
         self._stopping.set()
         self._changes.wake(QUEUE)
         _, late = await asyncio.wait([self._task], timeout=self._settings.mail_timeout_seconds)
@@ -171,7 +171,7 @@ class Mailer:
             log.warning("mail_lease_lost", mail_id=job.leased.body, outcome=outcome.kind)
 
     def _claim(self, session: Session, number: int) -> list[Job]:
-        """Lease mails, and write their attempts. What need not be sent any more is ended instead."""
+        """Lease mails, and write their attempts. Mails that no longer need to be sent are ended instead."""
         claimed = {one.body: one for one in self._mails.queue.claim(session, number)}
         found = select(DELIVERIES).where(DELIVERIES.c.id.in_(claimed))
         rows = {row["id"]: dict(row) for row in session.connection().execute(found).mappings()}
@@ -248,7 +248,7 @@ class Mailer:
         )
 
     def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
-        """Note the outcome; raise LeaseLost if another replica has the mail now."""
+        """Record the outcome; raise LeaseLost if another replica has the mail now."""
         mails, leased, mail_id = self._mails, job.leased, job.row["id"]
         error = outcome.error and outcome.error[:ERROR_CHARACTERS_MAX]
         noted = {"finished": now(), "outcome": outcome.kind, "code": outcome.code, "error": error}
@@ -265,7 +265,7 @@ class Mailer:
             if outcome.bounced is not None:
                 mails.suppress(session, outcome.bounced, "bounce")
         else:
-            # Only attempts that the server answered count: an outage is no fault of the mail.
+            # Only attempts with a response from the server count: an outage is not the mail's fault.
             counted = leased.attempts if outcome.kind == "deferred" else leased.attempts - 1
             mails.queue.put_off(session, leased, _pause(outcome, job), attempts=counted)
             again = {"state": State.QUEUED, "code": outcome.code, "error": error}

@@ -31,7 +31,7 @@ _NO_LIMIT = 2**31 - 2
 
 
 class State(StrEnum):
-    """What has become of a delivery."""
+    """The state of a delivery."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -131,7 +131,8 @@ class Mails:
     def _today(self, session: Session, template: str, to_hash: str) -> int:
         """Count the mails of a template that an address was sent within a day, up to the daily limit.
 
-        Other templates do not count: strangers can cause mails of auth, and must not stop these by them.
+        Other templates do not count: strangers can cause mails of auth, and must not exhaust the limit with
+        them.
         """
         today = DELIVERIES.c.to_hash == to_hash, DELIVERIES.c.id >= first_id(now(), -timedelta(days=1))
         sent = DELIVERIES.c.template == template, DELIVERIES.c.state != State.SUPPRESSED
@@ -143,7 +144,7 @@ class Mails:
         return number
 
     def repeat(self, session: Session, mail_id: str) -> bool:
-        """Queue a failed mail again; return False if it did not fail, or if nothing of it is left."""
+        """Queue a failed mail again; return False if it has not failed, or its content was deleted."""
         failed = DELIVERIES.c.id == mail_id, DELIVERIES.c.state == State.FAILED
         anew = update(DELIVERIES).where(*failed, DELIVERIES.c.sealed.is_not(None))
         values = {"state": State.QUEUED, "code": None, "error": None, "finished": None}
@@ -154,7 +155,7 @@ class Mails:
         return True
 
     def cancel(self, session: Session, mail_id: str) -> bool:
-        """Cancel a mail that waits; return False if it is being sent or has ended."""
+        """Cancel a waiting mail; return False if it is being sent or has ended."""
         if not self.queue.withdraw(session, _work_id(mail_id)):
             return False
         self.end(session, mail_id, State.CANCELLED)
@@ -163,7 +164,7 @@ class Mails:
     def end(
         self, session: Session, mail_id: str, state: State, code: str | None = None, error: str | None = None
     ) -> None:
-        """Note what became of a mail. What it said is forgotten, unless it failed and may be repeated."""
+        """Record the outcome of a mail. Its content is deleted, unless it failed and may be repeated."""
         values: dict[str, Any] = {"state": state, "code": code, "error": error, "finished": now()}
         if state is not State.FAILED:
             values["sealed"] = None
@@ -182,7 +183,7 @@ class Mails:
         return bool(session.connection().execute(gone).rowcount)
 
     def forget(self, session: Session, people: Sequence[str]) -> None:
-        """Delete the mails of deleted accounts. One that is being sent right now arrives."""
+        """Delete the mails of deleted accounts. One that is being sent right now still arrives."""
         execute, mine = session.connection().execute, DELIVERIES.c.user_id.in_(people)
         while ids := list(execute(select(DELIVERIES.c.id).where(mine).limit(FORGOTTEN_AT_ONCE)).scalars()):
             execute(delete(WORK.work).where(WORK.work.c.id.in_([_work_id(one) for one in ids])))

@@ -27,7 +27,7 @@ _HEADERS.map_to_type("list-unsubscribe", _UrlHeader)  # type: ignore[arg-type] #
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who mails are from, and where answers go."""
+    """The sender of mails, and the address for replies."""
 
     address: str
     name: str
@@ -36,7 +36,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A mail ready to be handed in: a name for files, the addresses of its envelope, and its bytes."""
+    """A mail ready to be submitted: a name for files, the addresses of its envelope, and its bytes."""
 
     name: str
     sender: str

@@ -1,8 +1,9 @@
 """Fills the text of a mail, as plain text and as HTML.
 
 A text is a small part of Jinja2, in its sandbox: fields, `if`, comparisons, three filters and `button(url,
-label)`, and nothing that loops or calls. So it ends, whatever an admin writes. A field that is missing is an
-error, never an empty place in a mail. HTML is made from the filled text, so no value can become markup.
+label)`, and nothing that loops or calls. So rendering always ends, whatever an admin writes. A field that is
+missing is an error, never an empty place in a mail. HTML is made from the filled text, so no value can become
+markup.
 """
 
 import html

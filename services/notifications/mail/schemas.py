@@ -28,7 +28,7 @@ class ListDeliveries(PageQuery):
 
 
 class DeliveryOut(Output):
-    """A mail, without its address and content, which are sealed until it is sent and forgotten then."""
+    """A mail, without its address and content, which are sealed until it is sent and then deleted."""
 
     model_config = example(
         {
@@ -60,7 +60,7 @@ class DeliveryOut(Output):
 
 
 class AttemptOut(Output):
-    """One attempt; without `finished` it is being made, or its process died."""
+    """One attempt. Without `finished` it is in progress, or its process died."""
 
     number: int
     started: datetime

@@ -41,6 +41,6 @@ def change(session: Session, name: str, text: Text, by: str) -> None:
 
 
 def restore(session: Session, name: str) -> bool:
-    """Go back to the built-in text; return whether it was changed."""
+    """Restore the built-in text; return whether it had been changed."""
     gone = delete(MAIL_TEXTS).where(MAIL_TEXTS.c.name == name)
     return bool(session.connection().execute(gone).rowcount)

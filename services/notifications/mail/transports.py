@@ -1,4 +1,4 @@
-"""Hands mails in: to an SMTP server, or in development to a folder. They block, and run in worker threads."""
+"""Submits mails to an SMTP server, or in development to a folder. Runs in threads, because calls block."""
 
 import os
 import smtplib
@@ -18,7 +18,7 @@ IDLE_SECONDS = 20.0  # servers close idle connections after minutes
 
 
 class NotSent(Exception):
-    """The mail was not accepted. `code` is one word for admins; `detail` is what the other side said."""
+    """The mail was not accepted. `code` is one word for admins; `detail` is the text of the server."""
 
     def __init__(self, code: str, detail: str) -> None:
         self.code, self.detail = code, detail
@@ -34,15 +34,15 @@ class Refused(NotSent):
 
 
 class Deferred(NotSent):
-    """This mail was not accepted now."""
+    """This mail was not accepted for the moment."""
 
 
 class Away(NotSent):
-    """The server accepts no mail now, whatever the mail."""
+    """The server accepts no mails at the moment."""
 
 
 class Transport(Protocol):
-    """Where mails are handed in."""
+    """Where mails are submitted."""
 
     def send(self, message: Message) -> None:
         """Return once the mail is accepted; otherwise raise NotSent."""
@@ -122,7 +122,7 @@ class SmtpTransport:
             try:
                 return self._from(connection, message)
             except (OSError, smtplib.SMTPException):
-                pass  # nothing was handed in yet, so a second attempt cannot make two mails
+                pass  # nothing was submitted yet, so a second attempt cannot cause a second mail
         self._drop()
         return self._from(self._connect(), message)
 
@@ -197,7 +197,7 @@ def _context() -> ssl.SSLContext:
 
 @cache
 def _unchecked_context() -> ssl.SSLContext:
-    """Return a context for this machine, whose certificate is usually made by itself."""
+    """Return a context for a server on this machine, whose certificate is usually self-signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

@@ -26,7 +26,7 @@ _NO_LIMIT = 2**31 - 2
 
 
 class State(StrEnum):
-    """What has become of a message."""
+    """The state of a message."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -89,7 +89,7 @@ class Outbox:
     ) -> tuple[int, str | None]:
         """Queue the oldest messages between two ids again: the failed ones, or all that have ended.
 
-        Return how many, and the id after which to go on; None if these were all.
+        Return how many, and the id to continue after; None if these were all.
         """
         table = WEBHOOK_DELIVERIES
         span = table.c.webhook_id == webhook_id, table.c.id > begin, table.c.id < end
@@ -102,7 +102,7 @@ class Outbox:
         return len(self._again(session, taken)), taken[-1] if len(found) > REPLAYED_AT_ONCE else None
 
     def hasten(self, session: Session, webhook_id: str) -> None:
-        """Make the oldest messages that wait due now, because their webhook was changed."""
+        """Make the oldest waiting messages due now, because their webhook was changed."""
         table, work = WEBHOOK_DELIVERIES, WORK.work
         waiting = table.c.webhook_id == webhook_id, table.c.state == State.QUEUED
         some = select(table.c.id).where(*waiting).order_by(table.c.id).limit(REPLAYED_AT_ONCE)
@@ -126,7 +126,7 @@ class Outbox:
         self._changes.note(session, QUEUE)
 
     def end(self, session: Session, delivery_id: str, state: State, code: str | None = None) -> None:
-        """Note what became of a message."""
+        """Record the outcome of a message."""
         mine = update(WEBHOOK_DELIVERIES).where(WEBHOOK_DELIVERIES.c.id == delivery_id)
         session.connection().execute(mine.values(state=state, code=code, finished=now()))
 

@@ -1,4 +1,4 @@
-"""What the answers of webhooks mean: for the message, and for the webhook itself."""
+"""What the responses of webhooks mean for the message, and for the webhook itself."""
 
 import random
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ATTEMPTS_MAX = 16
 RETRY_MAX = timedelta(hours=12)
 FAILURES_UNTIL_OPEN = 5
 OPEN_MAX = timedelta(hours=1)
-OPEN_RETRIES = 6  # the first pause of a webhook, in first pauses of a message
+OPEN_RETRIES = 6  # the first rest of a webhook, as a multiple of the first pause before a retry
 GONE = 410
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call led to. `busy` means that there was no room for it: it was not made, and does not count."""
+    """The outcome of a call. `busy` means that no slot was free: it was not made, and does not count."""
 
     kind: Literal["delivered", "failed", "busy"]
     code: str | None = None
@@ -55,8 +55,8 @@ def of_answer(answer: Answer) -> Outcome:
 def of_failure(error: BadAddress | CallFailed) -> Outcome:
     """Return the outcome of a call without a response.
 
-    A refused address and an unknown name have one code: two would tell the owner of a webhook which names
-    exist in the private network.
+    A refused address and an unknown name share one code: two codes would reveal to the owner of a webhook
+    which names exist in the private network.
     """
     if isinstance(error, BadAddress) or error.reason == "unknown_host":
         return Outcome("failed", "bad_address")
@@ -75,7 +75,7 @@ def put_off_by(outcome: Outcome, attempts: int, first_seconds: float) -> timedel
 
 
 class Health:
-    """Lets webhooks rest that fail, and disables those that fail for days."""
+    """Lets failing webhooks rest, and disables those that fail for days."""
 
     def __init__(self, settings: Settings, desk: Desk) -> None:
         self._disable_after = timedelta(days=settings.webhook_disable_days)
@@ -84,9 +84,9 @@ class Health:
         self._desk = desk
 
     def rests(self, session: Session, row: dict[str, Any], at: datetime) -> bool:
-        """Whether a webhook is not called now. After its pause one call probes it; the others wait for that.
+        """Whether a webhook rests. After its rest one call probes it, and the others wait for the result.
 
-        The database decides which call that is, because replicas share no memory.
+        The database decides which call probes, because replicas share no memory.
         """
         if row["open_until"] is None:
             return False
@@ -102,9 +102,9 @@ class Health:
         return True
 
     def note(self, session: Session, row: dict[str, Any], outcome: Outcome, at: datetime) -> bool:
-        """Note an outcome of a webhook; return whether it stays enabled.
+        """Record an outcome of a webhook; return whether it stays enabled.
 
-        An answer of a URL that was replaced meanwhile says nothing about the new one.
+        A response of a URL that was replaced in the meantime says nothing about the new one.
         """
         if outcome.kind == "busy":
             return True

@@ -58,7 +58,7 @@ class CreateWebhook(Input):
 
 
 class ChangeWebhook(CreateWebhook):
-    """All that can be changed of a webhook. Enabling it forgets its failures."""
+    """Everything that can be changed about a webhook. Enabling it forgets its failures."""
 
     is_enabled: bool = True
 
@@ -84,7 +84,7 @@ class WebhookOut(Output):
 
 
 class WebhookWithSecret(WebhookOut):
-    """A webhook with its new secret, which is shown this once."""
+    """A webhook with its new secret, which is shown only once."""
 
     model_config = example({**_WEBHOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
 
@@ -118,7 +118,7 @@ class MessageOut(Output):
 
 
 class CallOut(Output):
-    """One call; without `finished` it is being made, or its process died."""
+    """One call. Without `finished` it is in progress, or its process died."""
 
     number: int
     started: datetime
@@ -136,7 +136,7 @@ class MessageDetail(MessageOut):
 
 
 class ReplayMessages(Input):
-    """Which messages to queue again: those created in a span of time, only the failed ones by default."""
+    """Which messages to queue again: those created in a period, by default only the failed ones."""
 
     model_config = example({"begin": "2026-01-31T00:00:00Z", "end": "2026-02-01T00:00:00Z"})
 
@@ -147,7 +147,7 @@ class ReplayMessages(Input):
 
 
 class ReplayedOut(Output):
-    """How many messages were queued; to go on, repeat the request with `after` set to `next`."""
+    """How many messages were queued. To continue, repeat the request with `after` set to `next`."""
 
     model_config = example({"queued": 1000, "next": _OTHER_ID})
 

@@ -1,7 +1,7 @@
 """Calls webhooks: several at once, by any number of replicas, each message by one of them.
 
-An attempt is written before it is made. A process that dies between the answer and the note of it leaves a
-message that is sent again when its lease expires, with the same `webhook-id`.
+An attempt is written before it is made. If a process dies after a response but before that is recorded, the
+message is sent again when its lease expires, with the same `webhook-id`.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 def calls_to_webhooks(settings: Settings) -> Outbound:
-    """Return what calls webhooks. Each has a breaker of its own: failures of one must not stop others."""
+    """Return what calls webhooks. Each has its own breaker, so that its failures do not stop others."""
     return Outbound(
         settings,
         "webhooks",
@@ -75,7 +75,7 @@ class WebhookSender:
         self._stopping = asyncio.Event()
         self._calls = set[asyncio.Task[None]]()
         self._active = Active()
-        self._crowded = 0  # turns in a row that put off messages of full webhooks
+        self._crowded = 0  # turns in a row that postponed messages of full webhooks
 
     async def __aenter__(self) -> Self:
         self._stopping.clear()
@@ -136,13 +136,13 @@ class WebhookSender:
     def _take(self, session: Session, plan: Plan) -> tuple[int, list[Job]]:
         """Lease messages, and write their attempts; return how many were changed, and those to send.
 
-        Messages of resting webhooks are put off, uncounted: usually many with one statement.
+        Messages of resting webhooks are postponed without counting an attempt, usually many in one statement.
         """
         queue, at = self._outbox.queue, now()
         number = 0
         for until, work_ids in plan.resting.items():
             number += queue.postpone(session, work_ids, _spread(max(until - at, timedelta(0))))
-        if plan.crowding:  # each time for longer, so that a large backlog is not put off again at once
+        if plan.crowding:  # longer each time, so that a large backlog is not postponed again soon
             pause = timedelta(seconds=CROWDING_SECONDS * self._crowded)
             number += queue.postpone(session, plan.crowding, _spread(pause))
         claimed = {one.body: one for one in queue.claim(session, len(plan.claimed), among=plan.claimed)}
@@ -199,7 +199,7 @@ class WebhookSender:
             return of_failure(error)
 
     def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
-        """Note the outcome; raise LeaseLost if another replica has the message now."""
+        """Record the outcome; raise LeaseLost if another replica has the message now."""
         queue, delivery_id, at = self._outbox.queue, job.row["id"], now()
         queue.renew(session, job.leased)  # locks in the order of a claim: the work, then its webhook
         noted = {"finished": at, "outcome": outcome.kind, "code": outcome.code, "status": outcome.status}

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Secrets:
-    """The sealed secrets of webhooks: the newest, and for a day after a rotation the one before it."""
+    """The sealed secrets of webhooks: the newest, and for a day after a rotation the previous one."""
 
     def __init__(self, settings: Settings) -> None:
         self.sealed = SealedColumn(settings.sealer(), WEBHOOKS.c.sealed)
@@ -104,7 +104,7 @@ def change(
 
 
 def rotate(session: Session, secrets: Secrets, user_id: str, webhook_id: str) -> tuple[dict[str, Any], str]:
-    """Give a webhook a new secret; the one before stays valid for a day, unless it can no longer be read."""
+    """Give a webhook a new secret; the previous one stays valid for a day, unless it cannot be decrypted."""
     _change(session, user_id, webhook_id, {"updated": now()})  # locks the row: no rotation is lost
     row, secret = find(session, user_id, webhook_id), new_secret()
     try:

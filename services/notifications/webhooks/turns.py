@@ -13,10 +13,10 @@ from services.notifications.models import WEBHOOK_DELIVERIES, WEBHOOKS, WORK
 from shared.work.leased import clock
 
 CALLS_MAX = 16  # at once, by each replica
-CALLS_PER_ACCOUNT = 6  # an account with several slow webhooks must leave places to others
+CALLS_PER_ACCOUNT = 6  # an account with several slow webhooks must leave slots to others
 CALLS_PER_WEBHOOK = 4
 LOOKED_AT = 1_000  # messages that are due, in each turn
-KEPT_DUE = 100  # messages of full webhooks that are not put off, so that a free place is used at once
+KEPT_DUE = 100  # messages of full webhooks that are not postponed, so that a free slot is used at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Active:
 
 @dataclass(slots=True)
 class Plan:
-    """What to do in a turn: the work to claim, and that of resting and of crowding webhooks to put off."""
+    """What to do in a turn: the work to claim, and the work of resting and crowding webhooks to postpone."""
 
     claimed: list[str] = field(default_factory=list)
-    resting: dict[datetime, list[str]] = field(default_factory=dict)  # by the time at which it may go on
+    resting: dict[datetime, list[str]] = field(default_factory=dict)  # by the time at which it may continue
     crowding: list[str] = field(default_factory=list)
 
     @property
@@ -71,8 +71,8 @@ class Plan:
 def planned(due: Sequence[Due], free: int, active: Active, at: datetime) -> Plan:
     """Choose from the messages that are due, in their order.
 
-    Messages of full webhooks stay due: the end of a call begins the next turn. Only if so many are due that
-    they may hide those of others, the newer ones are `crowding`, and are put off together.
+    Messages of full webhooks stay due: the end of a call begins the next turn. If so many are due that they
+    may hide those of others, the newer ones are `crowding` and are postponed together.
     """
     plan, active, waiting = Plan(), active.copy(), list[str]()
     for one in due:
@@ -92,7 +92,7 @@ def planned(due: Sequence[Due], free: int, active: Active, at: datetime) -> Plan
 
 
 def messages_due(session: Session, queue: str) -> list[Due]:
-    """Return the messages that have been due longest, with what decides whether they are sent now."""
+    """Return the messages that have been due longest, with the columns that decide if they are sent now."""
     work, messages, webhooks = WORK.work, WEBHOOK_DELIVERIES, WEBHOOKS
     joined = work.outerjoin(messages, work.c.body == messages.c.id)
     joined = joined.outerjoin(webhooks, messages.c.webhook_id == webhooks.c.id)

@@ -34,7 +34,7 @@ ORDER_BY_ID = Rows(select(ORDERS).where(ORDERS.c.id == bindparam("id")))
 
 
 def list_orders(query: ListOrders, caller: Caller, session: Session) -> Page[OrderOut]:
-    """List your orders, newest first; admins see everybody's."""
+    """List your orders, newest first; admins see all orders."""
     owner = query.user_id or (None if caller.is_admin else caller.id)
     return _page(session, query, caller, owner, query.status)
 

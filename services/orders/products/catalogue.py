@@ -154,7 +154,7 @@ def _columns(currency: str, price_minor: int, changes: Mapping[str, Any]) -> dic
 
 
 def _follow(session: Session, level: Mapping[str, Any], low_at: int | None, *, backorder: bool) -> None:
-    """Let the level of a product know its limit, and whether more may be reserved than there is."""
+    """Copy to the level of a product its low limit, and whether it may be ordered beyond its stock."""
     if (level["low_at"], level["backorder"]) == (low_at, backorder):
         return
     if not backorder and level["reserved"] > level["on_hand"]:

@@ -149,7 +149,7 @@ def _header(line: str, delimiter: str) -> list[str]:
 
 
 def _row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
-    """Validate one row; an empty cell is as good as a missing one."""
+    """Validate one row; an empty cell counts as missing."""
     if len(cells) != len(names):
         message = f"has {len(cells)} cells instead of {len(names)}"
         return Row(number, faults=[_fault(number, "row", "cells", message)])

@@ -70,7 +70,7 @@ def available(session: Session, product_id: str) -> int:
 def spread(rows: Sequence[Mapping[str, Any]], quantity: int) -> list[Portion]:
     """Choose the locations to take pieces from: one if possible, the main one first.
 
-    What no location has is owed by the main one; the level has permitted that.
+    Pieces that no location has are owed by the main one, which the level has permitted.
     """
     free = {row["location"]: row["on_hand"] - row["reserved"] for row in rows}
     by_preference = sorted(free, key=lambda location: (location != MAIN, location))
@@ -144,7 +144,7 @@ def move_at(
 
 
 def _possible(table: Table, on_hand: int, reserved: int, backorder: Any) -> list[ColumnElement[bool]]:
-    """Return the conditions under which a row can change so."""
+    """Return the conditions under which this change of a row is allowed."""
     columns, conditions = table.c, []
     if on_hand < 0:
         conditions.append(columns.on_hand >= -on_hand)

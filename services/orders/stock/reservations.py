@@ -12,7 +12,7 @@ from services.orders.stock import bulk, moves
 from services.orders.stock.moves import Cause, Portion
 from shared.data.bulk import one_of
 
-# The move that a step causes, and the moves whose pieces are still there for it, with their signs.
+# The move that a step causes, and the signs of the moves that add up to the pieces it can move.
 _BY_STEP: dict[OrderStatus, MoveKind] = {
     OrderStatus.CANCELLED: MoveKind.RELEASE,
     OrderStatus.SHIPPED: MoveKind.SHIP,
@@ -60,7 +60,7 @@ def follow(session: Session, order_ids: Sequence[str], step: OrderStatus, by: st
 def _pieces(
     session: Session, order_ids: Sequence[str], signs: Mapping[MoveKind, int]
 ) -> dict[Key, list[Portion]]:
-    """Sum the moves of the orders to the pieces that are there, by product and order."""
+    """Sum the moves of the orders, to find the pieces that can be moved, by product and order."""
     columns = (MOVES.c.product_id, MOVES.c.order_id, MOVES.c.location)
     sums = (
         select(*columns, MOVES.c.kind, func.sum(MOVES.c.quantity))
