@@ -219,7 +219,7 @@ async def test_server_with_a_certificate_of_another_ca_is_not_trusted(
         ({"duo_skey": None}, "go together"),
         ({"duo_api_hostname": ""}, "go together"),
         ({"duo_ikey": "DI"}, "duo_ikey"),
-        ({"duo_skey": "short"}, "40 characters"),
+        ({"duo_skey": "short"}, "40 ASCII characters"),
         ({"duo_api_hostname": "https://api.duosecurity.com"}, "duo_api_hostname"),
         ({"oauth_issuer": "", "environment": "production"}, "OAUTH_ISSUER or PUBLIC_URL"),
     ],
