@@ -10,7 +10,7 @@ from typing import Self
 
 
 class NoPlan(Exception):
-    """The settings are invalid, and the reading process has said why."""
+    """The settings are invalid; the process that read them has printed the reason."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"the settings could not be read (exit code {code})")

@@ -70,7 +70,7 @@ class Facts:
     first_seen: datetime
     hours: Mapping[str, Decimal]
     rates: Rates | None
-    missing_user: Mapping[str, str] | None = None  # evidence that no directory has its user any more
+    missing_user: Mapping[str, str] | None = None  # evidence that its user is no longer in any directory
     size: str | None = None
     load: Load | None = None
     smaller: Mapping[str, Rates] = field(default_factory=dict)  # rates of smaller sizes

@@ -57,7 +57,7 @@ _SECRETS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
 
 
 class Kind(StrEnum):
-    """What a failure means for whoever has to fix it."""
+    """What a failure means for the person who has to fix it."""
 
     CREDENTIALS = "credentials"
     DENIED = "denied"
@@ -68,7 +68,7 @@ class Kind(StrEnum):
 
 
 class AwsFailed(Exception):
-    """A call that failed for good; `action` is the permission it needs."""
+    """A call that failed permanently; `action` is the permission it needs."""
 
     def __init__(self, kind: Kind, action: str, code: str, message: str) -> None:
         self.kind, self.action, self.code = kind, action, code

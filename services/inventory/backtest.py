@@ -109,7 +109,7 @@ class Backtests:
         self._kept: dict[int, tuple[float, BacktestOut]] = {}  # by the number of months
 
     def show(self, session: Session, query: BacktestQuery) -> BacktestOut:
-        with self._lock:  # concurrent requests wait for the one that works it out
+        with self._lock:  # concurrent requests wait for the one that computes it
             kept = self._kept.get(query.months)
             if kept is None or time.monotonic() - kept[0] >= KEPT_SECONDS:
                 kept = self._kept[query.months] = (time.monotonic(), run(session, query))
@@ -144,7 +144,7 @@ def run(session: Session, query: BacktestQuery) -> BacktestOut:
 
 
 def _months(number: int) -> list[str]:
-    """List so many past months, newest first."""
+    """List this many past months, newest first."""
     months = [month_of(now().date())]
     while len(months) <= number:
         months.append(month_before(months[-1]))

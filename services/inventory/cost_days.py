@@ -38,7 +38,7 @@ def apply(
 
 
 def sum_again(session: Session, account: str, days: tuple[date, date]) -> None:
-    """Sum the costs of an account from one day to before another again, after they were changed in bulk."""
+    """Recompute the sums of an account for a range of days, after its costs were changed in bulk."""
     execute, since, before = session.connection().execute, *(day.isoformat() for day in days)
     mine = COST_DAYS.c.account == account, COST_DAYS.c.day >= since, COST_DAYS.c.day < before
     execute(delete(COST_DAYS).where(*mine))

@@ -18,7 +18,7 @@ from shared.lists.times import Day
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 GROUPS_MAX = 500
-# How to group each cost, and those groups that whole days and accounts are enough for.
+# How to group each cost, and the groups for which the sums by day and account suffice.
 GROUPS: Mapping[str, Any] = {
     "month": func.substr(COSTS.c.day, 1, 7),
     "day": COSTS.c.day,
@@ -162,7 +162,7 @@ def sums(session: Session, query: SumCosts) -> SumsOut:
 
 
 def _summed(query: SumCosts, by: str | None) -> Select[Any]:
-    """Sum by a group and currency, or only by currency; of whole days where these are enough."""
+    """Sum by a group and currency, or only by currency; from the sums by day where these suffice."""
     if query.workspace_id is None and (by is None or by in GROUPS_OF_DAYS):
         table, groups = COST_DAYS, GROUPS_OF_DAYS
         figures = func.sum(COST_DAYS.c.estimated), func.sum(COST_DAYS.c.rows)

@@ -58,7 +58,7 @@ class AwsAway(Unavailable):
 
 
 class QuestionNotUnderstood(Invalid):
-    """Some words of the question were not understood; `suggestions` lists similar questions that are."""
+    """Some words of the question were not understood; `suggestions` lists similar questions that work."""
 
     code = "not_understood"
 

@@ -1,4 +1,4 @@
-"""Deletes figures of days, CloudTrail events, changes and syncs once they are old; costs and months stay."""
+"""Deletes old daily figures, CloudTrail events, changes and syncs; costs and monthly figures stay."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -20,7 +20,7 @@ Forget = Callable[[Session, date], int]
 
 
 def forget_old(database: Database, months: int, is_stopping: IsStopping) -> None:
-    """Delete what is older than so many whole months; 0 keeps everything."""
+    """Delete what is older than this many whole months; 0 keeps everything."""
     if not months:
         return
     limit = _months_ago(now().date(), months)
@@ -32,7 +32,7 @@ def forget_old(database: Database, months: int, is_stopping: IsStopping) -> None
 
 
 def _months_ago(day: date, months: int) -> date:
-    """Return the first day of the month so many months ago."""
+    """Return the first day of the month this many months ago."""
     found = first_day(month_of(day))
     for _ in range(months):
         found = first_day(month_of(found - timedelta(days=1)))

@@ -232,7 +232,7 @@ class ListWorkspaces(WorkspaceFilters, PageQuery):
 
 
 class WorkspaceOut(Versioned):
-    """A WorkSpace as AWS last described it; fields that no permission gives access to are null."""
+    """A WorkSpace as AWS last described it; fields for which the account lacks a permission are null."""
 
     model_config = example(
         {

@@ -93,7 +93,7 @@ class Settings(SealingSettings, OutboundSettings):
 
     @property
     def sync_times(self) -> Cron | float | None:
-        """When syncs of everything start: at these times, else so many seconds apart, or never."""
+        """When syncs of everything start: at scheduled times, at an interval in seconds, or never."""
         if self.sync_schedule:
             return Cron(self.sync_schedule)
         return self.sync_every_minutes * 60 or None

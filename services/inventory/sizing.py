@@ -52,7 +52,7 @@ def fitting(size: str | None, load: Load | None) -> list[str]:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the value that so many percent of the values do not exceed; 0 without values."""
+    """Return the value that this percentage of the values does not exceed; 0 without values."""
     ordered = sorted(values)
     place = math.ceil(len(ordered) * percent / 100) - 1
     return round(ordered[max(0, place)], 2) if ordered else 0.0

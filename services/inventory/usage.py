@@ -46,7 +46,7 @@ class OneMonth(Query):
 
 
 class MetricsQuery(Query):
-    months: int = Field(default=6, ge=1, le=24, description="How many months to show, with this one.")
+    months: int = Field(default=6, ge=1, le=24, description="How many months to show, including this one.")
 
 
 class UsageOut(Output):

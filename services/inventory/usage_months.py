@@ -38,7 +38,7 @@ Read = tuple[date, date]  # the first and the last day of which metrics were rea
 def refresh(
     session: Session, account: str, pairs: Iterable[tuple[str, str]], read: Read | None = None
 ) -> None:
-    """Work out the months of these WorkSpaces again, given as pairs of WorkSpace and month."""
+    """Recompute these months, given as pairs of WorkSpace and month."""
     by_month: dict[str, list[str]] = defaultdict(list)
     for workspace_id, month in sorted({*pairs}):
         by_month[month].append(workspace_id)

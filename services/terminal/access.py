@@ -45,7 +45,7 @@ class Door:
             raise NotLocal
 
     def require_here(self, connection: HTTPConnection) -> None:
-        """Refuse clients on other machines, at a host name of ports: no other site can choose such a name."""
+        """Refuse clients on other machines. For host names of ports, which no other site can choose."""
         if self._is_local and not _is_loopback(self._proxies.address_of(connection)):
             raise NotLocal
 

@@ -267,7 +267,7 @@ class Session:
         if offset > viewer.sent:
             raise ProtocolError("ack.offset is beyond the bytes that were sent")
         if offset < viewer.acked or viewer not in self.viewers:
-            return  # it was sent before the client learnt that it was moved to the end, or by one that left
+            return  # sent before the client learnt that it was moved to the end, or by a client that left
         viewer.acked = offset
         viewer.wake.set()
         if viewer is self.leader:
@@ -360,7 +360,7 @@ class Session:
         return chunk.data
 
     async def _skip(self, viewer: Viewer) -> None:
-        """Move a viewer to the end of the output, as it lags too far behind."""
+        """Move a viewer that lags too far behind to the end of the output."""
         before = viewer.sent
         await self.fetch(self.base, 0)
         start = self.head

@@ -70,7 +70,7 @@ async def _both_ways(websocket: WebSocket, session: Session, viewer: Viewer) -> 
     try:
         done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        _stop_receiving(websocket)  # first: ending the parts, and what follows, lets messages arrive
+        _stop_receiving(websocket)  # first, because messages can arrive while the parts end
         await end(parts)
     for part in done:
         part.result()

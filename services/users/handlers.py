@@ -52,7 +52,7 @@ async def show_me(caller: Caller, database: Database, auth: Peer) -> ProfileOut:
 
 
 async def show_user(user_id: Id, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
-    """Show one profile: your own, or as an admin anybody's."""
+    """Show one profile: your own, or as an admin any."""
     return await _profile(user_id, caller, database, auth)
 
 
@@ -72,7 +72,7 @@ async def change_user(
     auth: Peer,
     trail: Trail,
 ) -> ProfileOut:
-    """Change a profile: your own, or as an admin anybody's.
+    """Change a profile: your own, or as an admin any.
 
     Only admins change e-mail, username, role and status, after a recent sign-in. A new e-mail, role or
     status ends the sessions of the account.
@@ -100,7 +100,7 @@ async def delete_me(caller: Caller, if_match: IfMatch, database: Database, auth:
 async def delete_user(
     user_id: Id, caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail
 ) -> None:
-    """Delete an account: your own, or as an admin anybody's.
+    """Delete an account: your own, or as an admin any.
 
     Personal data is erased here and at auth. The person can register again; the id stays, because other
     records refer to it.

@@ -85,7 +85,7 @@ def _blocked(connection: Connection) -> str:
     ]
     return (
         f"a migration waited {LOCK_TIMEOUT_MS / 1000:g} s for a lock, {attempts} times. "
-        f"Open transactions: {', '.join(holders) or 'none any more'}. "
+        f"Open transactions: {', '.join(holders) or 'none now'}. "
         "End the transaction that holds the lock (pg_terminate_backend), then start again."
     )
 

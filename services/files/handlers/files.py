@@ -1,4 +1,4 @@
-"""Lists and changes of files, for their owner; public files are visible to everybody."""
+"""Lists and changes of files, for their owner; public files are visible to everyone."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -32,7 +32,7 @@ def list_files(query: ListFiles, caller: Caller, session: Session) -> Page[FileO
 
 
 def list_visible_files(query: ListFiles, caller: Caller | None, session: Session) -> Page[FileOut]:
-    """List the public files of everybody, and all of yours if you are signed in; newest first."""
+    """List all public files, and your own files if you are signed in; newest first."""
     scopes = [{"visibility": str(Visibility.PUBLIC)}]
     if caller is not None:
         scopes.append({"user_id": caller.id, "visibility": Visibility.PRIVATE})

@@ -1,4 +1,4 @@
-"""Links to a file that expire: anybody with the link can download the content, without an account."""
+"""Links to a file that expire: anyone with the link can download the content, without an account."""
 
 import hmac
 import secrets

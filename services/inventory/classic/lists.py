@@ -43,7 +43,7 @@ from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery, rows_of
 from shared.lists.search import Search, find_page, searchable
 
 COUNTED_MAX = 100_000  # a larger total is reported as this
-# A search for users reads the newest WorkSpaces that contain the text anywhere, in so many steps.
+# A search for users reads the newest WorkSpaces that contain the text anywhere, in at most this many steps.
 SEARCHES_MAX, USERS_AT_ONCE = 5, 100
 UNKNOWN: Mapping[str, Any] = dict.fromkeys(("user_name", "bundle_id", "running_mode"))
 Rows = Sequence[Mapping[str, Any]]

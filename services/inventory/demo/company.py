@@ -97,7 +97,7 @@ class Person:
 
 @dataclass
 class Company(Place):
-    """The company as one place; samples and sums of costs are worked out when they are asked for."""
+    """The company as one place; samples and sums of costs are computed on demand."""
 
     people: dict[str, Person] = field(default_factory=dict)
     at: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The demo: the fake AWS with the invented company runs beside the service, which reads it like AWS.
+"""The demo: the fake AWS with the invented company runs alongside the service, which reads it like AWS.
 
 In demo mode every account is at the fake AWS, so nothing is ever sent to the real one.
 """

@@ -17,7 +17,7 @@ def list_advice(query: ListAdvice, session: Session) -> Page[AdviceOut]:
 
 
 def sum_advice(session: Session) -> AdviceSums:
-    """Sum the savings of open advice by kind. Savings that are unknown count as nothing."""
+    """Sum the savings of open advice by kind. Unknown savings count as zero."""
     return AdviceSums(sums=advices.sums(session))
 
 

@@ -9,7 +9,7 @@ Element = tuple[int, bytes]  # tag and content
 
 
 class Malformed(ValueError):
-    """The bytes are no valid encoding."""
+    """The bytes are not a valid encoding."""
 
 
 def encode(tag: int, content: bytes) -> bytes:

@@ -124,7 +124,7 @@ class Directory:
 async def connected(
     settings: OutboundSettings, url: str, seconds: float = SESSION_SECONDS_MAX
 ) -> AsyncIterator[Directory]:
-    """Connect with TLS for some seconds at most; raises LdapFailed for all that goes wrong then and later."""
+    """Connect with TLS within a time limit; raises LdapFailed for every failure, then and later."""
     parts = urlsplit(url)
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
     trust, directory = tls_context(settings), None

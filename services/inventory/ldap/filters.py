@@ -17,7 +17,7 @@ _KINDS = {">=": AT_LEAST, "<=": AT_MOST, "~=": ALIKE}
 
 
 class BadFilter(ValueError):
-    """The text is no filter that is supported; the message says what is wrong."""
+    """The text is not a supported filter; the message says what is wrong."""
 
 
 def attribute_of(text: str) -> str:

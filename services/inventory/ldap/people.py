@@ -19,7 +19,7 @@ def named(session: Session, user_names: Sequence[str]) -> dict[str, Mapping[str,
 
 
 class Users:
-    """Says which of some users are on no directory any more, if all directories were read."""
+    """Finds the users who are no longer in any directory, if all directories were read."""
 
     def __init__(self, session: Session, user_names: Sequence[str]) -> None:
         active = [row for row in servers.live(session) if row["status"] != AccountStatus.DISABLED]
@@ -29,9 +29,9 @@ class Users:
         self._people = named(session, user_names) if self._is_known else {}
 
     def missing(self, user_name: str, first_seen: datetime) -> dict[str, str] | None:
-        """Return the evidence that no directory has the user; None if one has, or some were not read.
+        """Return the evidence that no directory has the user; None if one has, or not all were read.
 
-        Only users whose WorkSpace was known when the directories were read were looked for.
+        A directory is searched only for users whose WorkSpace is known at that time.
         """
         if self._read is None or first_seen >= self._read or user_name.casefold() in self._people:
             return None

@@ -162,7 +162,7 @@ class Billing:
 
 
 def _refresh_months(session: Session, place: Place, rows: Sequence[Values]) -> None:
-    """Work out the months of usage again whose billed hours have changed."""
+    """Recompute the months of usage whose billed hours have changed."""
     hours = [row for row in rows if row["workspace_id"] and row["unit"] in usage_months.HOUR_UNITS]
     pairs = [(row["workspace_id"], row["day"][:MONTH_CHARACTERS]) for row in hours]
     usage_months.refresh(session, place.account, pairs)

@@ -107,7 +107,7 @@ def _exactly(amount: Decimal, quantity: Decimal) -> dict[str, Any]:
 
 
 def _refresh_months(session: Session, account: str, days: tuple[date, date]) -> None:
-    """Work out the months of usage again, as their bills may be final now."""
+    """Recompute the months of usage, because their bills may be final now."""
     month = func.substr(COSTS.c.day, 1, 7)
     named = COSTS.c.workspace_id != "", COSTS.c.unit.in_(usage_months.HOUR_UNITS)
     found = select(COSTS.c.workspace_id, month).where(*_within(account, days), *named).distinct()

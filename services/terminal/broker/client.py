@@ -47,7 +47,7 @@ class BrokerBackend:
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def adopt(self, places: Sequence[Place]) -> None:
-        """Start the broker and find what is running. Without it, boxes may be running all the same."""
+        """Start the broker and find what is running. If it cannot be reached, boxes may still be running."""
         self._places = {place.box_id: place for place in places}
         self.running = {*self._places}
         self._keeping = asyncio.create_task(self._keep_connected())

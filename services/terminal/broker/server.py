@@ -94,7 +94,7 @@ class Broker:
         except (BadCall, KeyError, TypeError, ValueError) as error:
             log.warning("broker_refused_call", error=repr(error)[:200])
             answer["error"] = "bad_call"
-        except Exception:  # the engine's socket, the disk: whatever it is, the service waits for a response
+        except Exception:  # whatever failed (the engine's socket, the disk), the service waits for a response
             log.exception("broker_call_failed", method=message.get("method"))
             answer["error"] = EngineUnavailable.code
         if not writer.is_closing():

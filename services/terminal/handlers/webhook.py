@@ -22,7 +22,7 @@ async def receive_webhook(
 ) -> Response:
     """Start a deployment after a successful workflow run on the branch to deploy.
 
-    Other events are answered with 204. Without GITHUB_WEBHOOK_SECRET this path does not exist.
+    Other events get a 204. Without GITHUB_WEBHOOK_SECRET this path does not exist.
     """
     secret = settings.github_webhook_secret.get_secret_value()
     if not secret:

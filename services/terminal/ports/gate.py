@@ -129,7 +129,7 @@ class PortGate:
                         status, for_browser(outward, status, cookie=self._cookie, local=local)
                     )
                 except (h11.ProtocolError, OSError, TimeoutError, BadPortResponse) as error:
-                    if exchange.is_abandoned:  # there is nothing to answer, and nothing went wrong
+                    if exchange.is_abandoned:  # no response is expected, and nothing went wrong
                         return
                     if isinstance(error, BadPortResponse):
                         raise

@@ -24,7 +24,7 @@ SENDABLE = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012
 
 
 class Refused(Exception):
-    """The program answered the handshake with another status than 101."""
+    """The program responded to the handshake with a status other than 101."""
 
     def __init__(self, status: int) -> None:
         super().__init__()

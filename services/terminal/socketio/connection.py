@@ -184,7 +184,7 @@ class Connection:
             elif not viewer.controls:
                 await viewer.wake.wait()
 
-    # Its life.
+    # The life cycle.
 
     async def _beat(self) -> None:
         """Ping the client, and close the connection when it does not respond."""

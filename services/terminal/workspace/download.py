@@ -27,7 +27,7 @@ SHOWN = frozenset(("text/plain", "image/png", "image/jpeg", "image/gif", "image/
 async def file_answer(
     request: Request, workspaces: Workspaces, owner: str, parts: Parts, *, inline: bool
 ) -> Response:
-    """Answer with a file. Its content is sent from the descriptor, whatever happens to its name."""
+    """Respond with a file. Its content is sent from the descriptor, whatever happens to its name."""
     descriptor, found = await workspaces.run(owner, Tree.open_file, parts)
     try:
         etag = etag_of(found)
@@ -49,7 +49,7 @@ async def file_answer(
         condition = request.headers.get("if-range")
         if condition in (None, etag, headers["last-modified"]):
             spans = ranges.wanted(request.headers.get("range"), found.st_size)
-            if spans is not None and len(spans) == 1:  # several ranges are answered with the whole file
+            if spans is not None and len(spans) == 1:  # a request for several ranges gets the whole file
                 ((start, end),) = spans
                 status = 206
                 headers["content-range"] = f"bytes {start}-{end - 1}/{found.st_size}"
