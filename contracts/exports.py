@@ -124,7 +124,7 @@ def _continued(
 
 
 def _first_lines(rows: Sequence[Row], room: int) -> tuple[list[str], int]:
-    """Return rows as lines of JSON, up to the one that uses up the room, and their size in bytes."""
+    """Return rows as lines of JSON until the space is used up, and their size in bytes."""
     lines, size = list[str](), 0
     for _, row in rows:
         if size >= room:

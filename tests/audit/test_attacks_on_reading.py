@@ -345,7 +345,7 @@ def test_record_received_in_the_future_is_unproven(sqlite_log: Log, monkeypatch:
 
 
 def test_record_that_exceeds_a_line_of_an_export_is_shortened(sqlite_log: Log, tmp_path: Path) -> None:
-    """Whoever owns the database can put events of any size into the inbox."""
+    """The owner of the database can put events of any size into the inbox."""
     text_of_two_megabytes = "\x01" * 2 * 1024 * 1024
     sqlite_log.add(
         entry(

@@ -325,7 +325,7 @@ class TestDamagedIndexes:
 
 
 class TestErasedAccounts:
-    """Whoever owns the database can have any account erased. Then nothing says that it was deleted."""
+    """The owner of the database can have any account erased. Then nothing says that it was deleted."""
 
     def test_part_of_the_log_does_not_prove_an_erasure_without_deletion(self, log: Log) -> None:
         opened(log).add(entry(BOB), entry(BOB))

@@ -52,7 +52,7 @@ async def test_one_of_twenty_concurrent_uses_of_a_link_succeeds_A5(
     assert sorted(one.status_code for one in responses) == [204] + [400] * 19
 
 
-async def test_link_confirms_nothing_for_who_is_not_signed_in_to_the_account_A5(
+async def test_link_confirms_nothing_without_a_session_of_the_account_A5(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann, bob, new = await register(auth), await register(auth), f"{a_name()}@example.com"

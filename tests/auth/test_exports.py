@@ -1,4 +1,4 @@
-"""All data about oneself: asked for, gathered from all services, downloaded by its owner alone."""
+"""Data exports: requested, collected from all services, and downloaded only by their owner."""
 
 import io
 import json
@@ -63,7 +63,7 @@ async def answer(auth: httpx.AsyncClient, export: dict[str, Any], service: str, 
 
 
 async def answer_itself(auth: httpx.AsyncClient, database_url: str) -> None:
-    """Deliver what auth tells itself, as its relay would."""
+    """Deliver the events that auth sends to itself, as its relay would."""
     done: set[str] = set()
     while new := [
         one for one in told(database_url, EVENTS) if one.topic.startswith("export.") and one.id not in done
@@ -87,7 +87,7 @@ def unpacked(response: httpx.Response) -> dict[str, str]:
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
-async def test_all_services_answer_and_the_owner_downloads(
+async def test_all_services_respond_and_the_owner_downloads(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann = await register(auth, username="ann")
@@ -140,7 +140,7 @@ async def test_export_is_404_for_other_accounts(auth: httpx.AsyncClient, databas
     assert len((await auth.get("/auth/me/exports", headers=bearer(ann["token"]))).json()) == 1
 
 
-async def test_it_is_limited_per_day_and_deleting_does_not_help(
+async def test_exports_are_limited_per_day_even_if_they_are_deleted(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     token = (await register(auth))["token"]
@@ -177,7 +177,7 @@ async def test_parts_of_strangers_and_repeated_parts_count_for_nothing(
     assert [one["content"] for one in rows(database_url, ExportPiece)] == ["mine\n"]
 
 
-async def test_a_service_that_does_not_answer_is_named_after_a_while(
+async def test_a_service_that_does_not_respond_is_named_after_a_while(
     make_auth_settings: Callable[..., Settings], database_url: str, mailbox: Mailbox
 ) -> None:
     settings = make_auth_settings()
@@ -216,7 +216,7 @@ async def test_it_expires(make_auth_settings: Callable[..., Settings], database_
     assert rows(database_url, Export) == rows(database_url, ExportPiece) == []
 
 
-async def test_a_deleted_account_leaves_none(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_deleted_account_leaves_no_exports(auth: httpx.AsyncClient, database_url: str) -> None:
     ann = await register(auth)
     await finished(auth, ann["token"], database_url)
     service = bearer(internal_token("auth", issuer="users"))

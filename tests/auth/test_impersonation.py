@@ -89,7 +89,7 @@ async def test_what_needs_the_person_is_refused(auth: httpx.AsyncClient, admin: 
     assert (await auth.get("/auth/accounts", headers=acting)).status_code == 403
 
 
-async def test_only_active_accounts_without_the_role_admin_can_be_acted_as(
+async def test_only_active_accounts_without_the_role_admin_can_be_impersonated(
     auth: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
     ann, bob, eve, gone = [await register(auth) for _ in range(4)]
@@ -161,7 +161,7 @@ async def test_it_ends_with_the_admin(auth: httpx.AsyncClient, admin: dict[str, 
     assert (await me(auth, bearer(ann["token"]))).status_code == 200
 
 
-async def test_a_person_who_becomes_an_admin_is_acted_as_no_longer(
+async def test_impersonation_ends_when_the_person_becomes_an_admin(
     auth: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
     ann = await register(auth)

@@ -1,4 +1,4 @@
-"""Secrets are never compared with `==`, whose time tells how many characters were right."""
+"""Secrets are never compared with `==`, whose duration reveals how many characters were right."""
 
 import ast
 import re

@@ -165,7 +165,7 @@ class TestRotation:
             <= timedelta(seconds=OVERLAP_SECONDS + 1)
         )
 
-    async def test_a_running_service_signs_with_the_new_key_and_believes_the_old_one(
+    async def test_a_running_service_signs_with_the_new_key_and_accepts_the_old_one(
         self, auth: httpx.AsyncClient, run: Run
     ) -> None:
         before = await register(auth, username="ann")
@@ -184,7 +184,7 @@ class TestRotation:
         assert "is already waiting to sign" in said
         assert len(await published(auth)) == 2
 
-    async def test_a_retired_key_is_published_no_more_and_its_private_half_is_erased(
+    async def test_a_retired_key_is_no_longer_published_and_its_private_half_is_erased(
         self, auth: httpx.AsyncClient, run: Run, database_url: str
     ) -> None:
         old = await register(auth, username="ann")
@@ -213,7 +213,7 @@ class TestRotation:
 
 @pytest.mark.usefixtures("hasty")
 class TestKill:
-    async def test_its_tokens_are_refused_and_sessions_go_on_J5(
+    async def test_tokens_of_a_killed_key_are_refused_and_sessions_continue_J5(
         self, auth: httpx.AsyncClient, run: Run, database_url: str
     ) -> None:
         before = await register(auth, username="ann")
@@ -243,7 +243,7 @@ class TestKill:
         assert await signed_by(auth, waiting)
         assert await published(auth) == [waiting]
 
-    async def test_it_is_refused_for_good(
+    async def test_killed_key_is_refused_permanently(
         self, make_auth_settings: Callable[..., Settings], run: Run, database_url: str
     ) -> None:
         """A stolen key signs tokens that expire when the thief likes, and verifiers cache them."""

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that answers, refuses, hangs or is late, as each test wants."""
+"""A receiver of webhooks that accepts, refuses, hangs or is late, as each test wants."""
 
 import hashlib
 import hmac

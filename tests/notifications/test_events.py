@@ -36,7 +36,7 @@ async def test_same_event_twice_is_one_notification(client: httpx.AsyncClient) -
     assert await shown(client, mine) == [("Your order was placed", "success")]
 
 
-async def test_each_step_of_an_order_is_told_but_not_a_change_of_its_content(
+async def test_owner_is_notified_of_each_step_of_an_order_but_not_of_changed_content(
     client: httpx.AsyncClient,
 ) -> None:
     me, mine = person()
@@ -60,7 +60,7 @@ async def test_longest_product_name_fits(client: httpx.AsyncClient) -> None:
     assert await shown(client, mine) == [("Your order was placed", "success")]
 
 
-async def test_failed_sync_is_told_to_active_admins_alone(client: httpx.AsyncClient) -> None:
+async def test_only_active_admins_are_notified_of_a_failed_sync(client: httpx.AsyncClient) -> None:
     (boss, theirs), (former, old), (user, mine) = person(), person(), person()
     await tell(client, account(boss, role="admin"), account(former, role="admin"), account(user))
     await tell(client, account(former, AccountChanged, role="user"))

@@ -79,7 +79,7 @@ def kill_after(running: Running, receiver: Receiver, calls: int) -> None:
     running.code()
 
 
-def test_every_message_arrives_and_copies_only_of_calls_whose_answer_was_not_heard(tmp_path: Path) -> None:
+def test_every_message_arrives_and_copies_only_of_calls_whose_response_was_lost(tmp_path: Path) -> None:
     dice, port, number = random.Random(13), free_port(), KILLS * MESSAGES_PER_KILL
     url, database_url = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/notifications.db"
     environment = service_environment(

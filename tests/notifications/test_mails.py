@@ -139,7 +139,7 @@ async def test_mail_that_auth_asks_for_arrives_once_with_its_link(
     assert f'href="{LINK}"' in html.get_content()
 
 
-async def test_content_and_address_are_sealed_until_sent_and_forgotten_then(
+async def test_content_and_address_are_sealed_until_sent_and_then_deleted(
     start: Start, server: Server, database_url: str
 ) -> None:
     to, waiting = address(), []
@@ -312,7 +312,7 @@ async def test_mail_with_an_unknown_template_is_dead_and_the_others_are_sent(
     assert len(server.to(to)) == 1
 
 
-async def test_security_mail_is_told_in_the_app_too_without_its_link(client: httpx.AsyncClient) -> None:
+async def test_security_mail_also_causes_a_notification_without_its_link(client: httpx.AsyncClient) -> None:
     me, mine = person()
     changed = asked(address(), "factor_added", account_id=me, link=None, expires=None)
     await tell(client, changed, asked(address(), account_id=me))
@@ -348,7 +348,7 @@ async def test_notifications_are_mailed_to_confirmed_addresses_of_those_who_want
     assert not server.to(emails[eve])
 
 
-async def test_deleted_account_gets_no_mail_any_more(client: httpx.AsyncClient, server: Server) -> None:
+async def test_deleted_account_gets_no_more_mail(client: httpx.AsyncClient, server: Server) -> None:
     me, _ = person()
     to = address()
     server.at_content = lambda mail: "451 later" if mail["To"] == to else OK

@@ -69,7 +69,7 @@ async def test_notifications_are_listed_newest_first_in_pages_and_by_filters(
         assert (await client.get(f"/notifications{wrong}", headers=mine)).status_code == 422
 
 
-async def test_notification_shows_what_happened_in_the_words_of_both_seeds(
+async def test_notification_has_the_field_names_of_both_kinds_of_older_clients(
     client: httpx.AsyncClient,
 ) -> None:
     me, mine = person()

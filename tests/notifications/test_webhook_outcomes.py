@@ -1,4 +1,4 @@
-"""What answers of webhooks lead to: pauses, and webhooks that rest."""
+"""What responses of webhooks lead to: pauses, and webhooks that rest."""
 
 from collections.abc import Callable
 from typing import Any

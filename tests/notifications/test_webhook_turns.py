@@ -1,4 +1,4 @@
-"""Which messages are sent in a turn: slow webhooks leave places to others, and large backlogs are put off."""
+"""Which messages are sent in a turn: slow webhooks leave slots to others, and big backlogs are postponed."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ def due(webhook: str, account: str, number: int, *, enabled: bool = True) -> lis
     return [Due(f"{webhook}-{i}", webhook, account, enabled, None) for i in range(number)]
 
 
-def test_account_with_several_slow_webhooks_leaves_places_to_other_accounts() -> None:
+def test_account_with_several_slow_webhooks_leaves_slots_to_other_accounts() -> None:
     slow = [one for hook in "abcd" for one in due(hook, "slow", 10)]
     plan = planned([*slow, *due("z", "other", 1)], CALLS_MAX, Active(), AT)
 
@@ -30,7 +30,7 @@ def test_account_with_several_slow_webhooks_leaves_places_to_other_accounts() ->
     assert 2 * CALLS_PER_ACCOUNT < CALLS_MAX
 
 
-def test_calls_that_are_being_made_count_and_their_end_frees_a_place() -> None:
+def test_calls_in_progress_count_and_their_end_frees_a_slot() -> None:
     active = Active()
     for _ in range(CALLS_PER_WEBHOOK):
         active.begin("a", "slow")

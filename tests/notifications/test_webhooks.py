@@ -140,7 +140,7 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(
     await owner.wait("delivered")
     signed = owner.calls[0]
     assert (signed.is_signed_with(old), signed.is_signed_with(older)) == (True, True)
-    assert not signed.is_signed_with(owner.secret)  # the one before the one before
+    assert not signed.is_signed_with(owner.secret)  # the secret before the previous one
 
     monkeypatch.setattr(subscriptions, "OLD_SECRET_VALID", now() - now())
     await owner.post("/test")
@@ -180,7 +180,7 @@ async def test_webhook_of_an_account_that_is_not_active_receives_nothing(
     assert len(await owner.get("/messages")) == 1
 
 
-async def test_answer_of_a_url_that_was_replaced_meanwhile_does_not_disable_the_webhook(
+async def test_response_of_a_url_that_was_replaced_meanwhile_does_not_disable_the_webhook(
     client: httpx.AsyncClient, owner: Owner, receiver: Receiver
 ) -> None:
     called, answers = threading.Event(), threading.Event()

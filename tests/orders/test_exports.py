@@ -25,7 +25,7 @@ async def deliver(orders: httpx.AsyncClient, body: str, source: str) -> None:
 
 
 async def export(orders: httpx.AsyncClient, database_url: str, account_id: str) -> list[dict[str, Any]]:
-    """Ask for the part, and deliver what the service tells itself until it is complete."""
+    """Request the part, and deliver the events that the service sends to itself until it is complete."""
     await deliver(
         orders, Sealed("auth", ExportRequested(export_id=new_id(), account_id=account_id)).body, "auth"
     )

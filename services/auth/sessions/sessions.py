@@ -25,7 +25,7 @@ from shared.identity.step_up import RECENT
 
 SESSIONS_PER_ACCOUNT_MAX = 100
 # A session that was opened without one of the account's factors ends soon, and so does what it grants. Until
-# its owner shows all factors, it counts as no sign-in: neither as a recent one nor for apps.
+# its owner shows all factors, it does not count as a sign-in, neither as a recent one nor for apps.
 NEVER, INCOMPLETE = datetime.fromtimestamp(0, UTC), timedelta(hours=1)
 Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
 

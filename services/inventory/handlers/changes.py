@@ -37,7 +37,7 @@ def decide_aws_change(
     session: Session,
     trail: Trail,
 ) -> AwsChangeOut:
-    """Approve a change, which then is made at AWS, or refuse it."""
+    """Approve a change, which is then made at AWS, or refuse it."""
     in_person(caller)
     trail.add(state=body.state)
     return changing.decide(session, change_id, body, if_match, caller, jobs, settings)

@@ -55,7 +55,7 @@ class Directory:
     async def start_tls(self, trust: ssl.SSLContext, host: str) -> None:
         await self._send(sequence(octets(START_TLS, 0x80), tag=EXTENDED))
         _require_success(await self._receive(ANSWERED), "StartTLS")
-        # What came before the handshake must not be read as if it had come over TLS.
+        # Data from before the handshake must not be taken for data that came over TLS.
         if self._reader._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
             raise Malformed("data before the TLS handshake")
         await self._writer.start_tls(trust, server_hostname=host)

@@ -41,7 +41,7 @@ async def test_front_end_gets_refusals_as_an_error_code(auth: httpx.AsyncClient,
     sent = await auth.get("/auth/login")
     query = double.consent(sent.headers["location"], **{**ANN, "email_verified": False})
     back = await come_back(auth, query, "google", PAGE)
-    strange = await come_back(auth, query, "google", PAGE)  # used, so nobody knows whose it was
+    strange = await come_back(auth, query, "google", PAGE)  # already used, so its owner is unknown
 
     assert (back.status_code, back.headers["location"]) == (303, f"{FRONT}/login?error=email_not_verified")
     assert strange.status_code == 400

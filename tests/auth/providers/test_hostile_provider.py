@@ -252,7 +252,7 @@ def hostile(name: str) -> Any:
     return pytest.param(*LIES[name], id=name, marks=pytest.mark.conforms("OIDC Core 3.1.3.7", known))
 
 
-def test_modules_name_lies_that_are_told() -> None:
+def test_modules_name_lies_that_the_fake_provider_knows() -> None:
     assert MODULES.keys() <= LIES.keys()
 
 
@@ -281,7 +281,7 @@ async def test_outage_of_a_provider_asks_to_try_again(
     double: Double, connect: Connect, mode: Mode, reason: str
 ) -> None:
     mode(double)
-    # Where nothing answers the deadline is reached however long it is; elsewhere it is never reached.
+    # Where nothing responds, the deadline is reached however long it is; elsewhere it is never reached.
     provider = connect(seconds=0.5 if double.hanging else 20.0)
     with pytest.raises(Refused) as raised:
         await arrive(provider, double)
