@@ -157,7 +157,7 @@ class _Counts:
 
 
 def _read_so_far(session: Session, sources: Sequence[str]) -> object:
-    """Return what changes with every page of these sources, as only syncs change their rows."""
+    """Return a value that changes with every page of these sources; only syncs change their rows."""
     latest = select(SYNCS.c.id).order_by(SYNCS.c.id.desc()).limit(SYNCS_CHECKED)
     keys = PARTS.c.sync, PARTS.c.state
     figures = (func.sum(PARTS.c[name]) for name in ("seen", "changed", "gone", "calls"))

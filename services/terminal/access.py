@@ -45,7 +45,7 @@ class Door:
             raise NotLocal
 
     def require_here(self, connection: HTTPConnection) -> None:
-        """Refuse clients on other machines. For host names of ports, which no other site can choose."""
+        """Refuse clients on other machines. Names of ports need no check: no other site can choose one."""
         if self._is_local and not _is_loopback(self._proxies.address_of(connection)):
             raise NotLocal
 

@@ -108,7 +108,7 @@ class NothingListens(Problem):
 
 
 class PortUnreachable(Problem):
-    """The box does not connect this port; try again later."""
+    """The box could not connect to this port; try again later."""
 
     status = 502
     code = "port_unreachable"

@@ -108,7 +108,7 @@ def deletion_of(key: Column[Any], moment: Column[Any], rows_max: int) -> Delete:
     Locked rows are skipped, so that concurrent deletions never wait for each other.
     """
     old = select(key).where(moment < bindparam("before")).limit(rows_max).with_for_update(skip_locked=True)
-    # Both conditions, because the key may be a part of the primary key only.
+    # Both conditions, because the key may be only a part of the primary key.
     return delete(key.table).where(key.in_(old), moment < bindparam("before"))
 
 

@@ -357,7 +357,7 @@ class TestErasedAccounts:
         assert [look(log) for look in (*LOOKS, by_part)] == [expected] * 4
 
     def test_named_deletion_that_is_another_record_does_not_count(self, log: Log) -> None:
-        """Only a record that was cut off is believed to be what the statement says."""
+        """What the statement says about a record counts only if the record was cut off."""
         opened(log).add(entry(BOB), deletion(ALICE))
         with log.database.transaction() as session:
             said = {"first": 1, "places": 0, "months": {}, "deleted": 2}

@@ -103,7 +103,7 @@ async def test_ended_session_is_not_confirmed(
 async def test_account_is_locked_before_the_session_of_a_new_access_token_is_checked(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
-    """Else a password change could end the session and delete nothing, before the token is added."""
+    """Otherwise a password change could end the session before the token is added, and miss the token."""
     headers = bearer((await register(auth))["token"])
     asked: list[str] = []
 

@@ -79,7 +79,7 @@ async def test_each_month_compares_its_cost_with_that_of_the_advice_from_the_mon
     assert (found["workspaces_tested"], found["truncated"]) == (3, False)
 
 
-async def test_number_of_workspaces_is_bounded_and_said(
+async def test_number_of_workspaces_is_bounded_and_the_response_says_so(
     tested: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backtest, "WORKSPACES_MAX", 2)

@@ -1,4 +1,4 @@
-"""Stock: moves that sum to it, what orders of products reserve, and what gives it back."""
+"""Stock: the moves that sum to it, and what orders reserve, release, ship and return."""
 
 import asyncio
 from collections.abc import Callable

@@ -237,7 +237,7 @@ def _text(moment: datetime) -> str:
 
 _GONE = "its session is no longer there: it ended or expired"
 _REUSE = "using it again ends the session, since two parties seem to hold it"
-_UNKNOWN = "neither a JWT nor issued by this auth: cut short, or issued by another suite or KEY_SECRET"
+_UNKNOWN = "neither a JWT nor from this auth: cut short, or from another suite or another KEY_SECRET"
 _KEYS = {
     State.WAITING: "published, and signs later",
     State.SIGNING: "the one that signs",

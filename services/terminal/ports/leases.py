@@ -42,7 +42,7 @@ class Leased(NamedTuple):
 
 
 def lease(session: Session, owner: str, wanted: Mapping[str, Any], ports_max: int) -> dict[str, Any]:
-    """Insert a lease; without a wanted port for the lowest one that this account has not leased."""
+    """Insert a lease of the wanted port, or else of the lowest one that this account has not leased."""
     run = session.connection().execute
     run(delete(PORTS).where(PORTS.c.owner == owner, PORTS.c.expires < now()))
     taken = {row.port: row.id for row in run(select(PORTS.c.port, PORTS.c.id).where(PORTS.c.owner == owner))}

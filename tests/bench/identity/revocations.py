@@ -1,4 +1,4 @@
-"""How long two gateways still accept revoked tokens: from the response to the revocation until the first 401."""
+"""How long two gateways accept revoked tokens: from the response to the revocation until the first 401."""
 
 import asyncio
 import os
