@@ -49,7 +49,7 @@ class AccountDeleted(Event):
 
 
 class ExportRequested(Event):
-    """Someone asked for all data about themselves; every service answers with its part (exports.py)."""
+    """Someone asked for all data about themselves; every service responds with its part (exports.py)."""
 
     topic = "export.requested"
     key = "export_id"

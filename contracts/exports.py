@@ -1,7 +1,7 @@
-"""How a service answers an export: what it stores about a person, in portions, as events to auth.
+"""A service's part of a data export: what it stores about a person, sent to auth as events in portions.
 
 A service lists its sections and adds `exporting(…)` to what it consumes. Each section becomes a file of JSON
-lines in the archive. A portion is one short transaction; a larger part goes on with the next event.
+lines in the archive. A portion is one short transaction; a larger part continues with the next event.
 """
 
 import json
