@@ -1,5 +1,10 @@
 """The first sign-in after somebody else has set the password: its owner has to choose another one."""
 
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -7,9 +12,10 @@ import pyotp
 import pytest
 
 from services.auth.credentials.throttle import FREE_FAILURES
-from services.auth.models import EVENTS, LoginSession
+from services.auth.models import EVENTS, Account, LoginSession
 from shared.testing import bearer
-from tests.auth.browser import post
+from tests.auth.authenticator import Authenticator
+from tests.auth.browser import field, post, sign_in_options
 from tests.auth.mailbox import Mailbox
 from tests.auth.support import PASSWORD, login, register, rows, set_account
 from tests.told import records
@@ -89,18 +95,13 @@ async def test_chosen_password_is_set_by_the_second_factor_only(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     registered = await register(auth, username="robin")
-    headers = bearer(registered["token"])
-    secret = (await auth.post("/auth/me/totp", json={"current_password": PASSWORD}, headers=headers)).json()[
-        "secret"
-    ]
-    confirming = {"code": pyotp.TOTP(secret).now()}
-    confirmed = await auth.post("/auth/me/totp/confirm", json=confirming, headers=headers)
+    _, codes = await enrolled_app(auth, bearer(registered["token"]))
     set_account(database_url, "robin", must_change_password=True)
     first = await by_api(auth, PASSWORD, CHOSEN)
     mails_before = mailbox.mails(registered["user"]["email"], "password_changed")
     kept = (await login(auth, "robin", CHOSEN)).status_code, (await login(auth, "robin")).status_code
     details = [detail for _, _, _, detail in outcomes(database_url, "LOGIN")]
-    body = {"mfa_token": first.json()["mfa_token"], "code": confirmed.json()["recovery_codes"][0]}
+    body = {"mfa_token": first.json()["mfa_token"], "code": codes[0]}
     done = await auth.post("/auth/mfa/verify", json=body)
 
     assert (first.status_code, done.status_code) == (200, 200), done.text
@@ -110,6 +111,99 @@ async def test_chosen_password_is_set_by_the_second_factor_only(
     assert (mails_before, len(mailbox.mails(registered["user"]["email"], "password_changed"))) == ([], 1)
     assert "mfa_token" in (await login(auth, "robin", CHOSEN)).json()
     assert (await login(auth, "robin")).status_code == 401
+
+
+async def factor_by_page(auth: httpx.AsyncClient, first: httpx.Response, **shown: Any) -> httpx.Response:
+    """Send the form of the second factor that the page has shown."""
+    form = {"code": shown["code"]} if "code" in shown else {"credential": json.dumps(shown["credential"])}
+    return await post(auth, "/auth/signin/code", mfa_token=field(first, "mfa_token"), **form)
+
+
+async def factor_by_api(auth: httpx.AsyncClient, first: httpx.Response, **shown: Any) -> httpx.Response:
+    path = "/auth/mfa/verify" if "code" in shown else "/auth/mfa/passkey"
+    return await auth.post(path, json={"mfa_token": first.json()["mfa_token"], **shown})
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to show the password and the second factor, and what each is recorded as."""
+
+    password: Any
+    factor: Any
+    first_action: str
+    actions: tuple[str, ...]
+    succeeded: int
+
+
+PAGE = Way(on_page, factor_by_page, "SIGN_IN", ("SIGN_IN_WITH_CODE",), 303)
+API = Way(by_api, factor_by_api, "LOGIN", ("VERIFY_MFA", "VERIFY_MFA_WITH_PASSKEY"), 200)
+
+
+@pytest.mark.parametrize("kind", ["app", "recovery_code", "passkey"])
+@pytest.mark.parametrize("way", [PAGE, API], ids=["page", "api"])
+async def test_wrong_factor_keeps_the_given_password_and_the_right_one_sets_the_chosen_M1(
+    way: Way, kind: str, mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
+) -> None:
+    user, wrong, right = await with_factor(auth, kind)
+    set_account(database_url, "robin", must_change_password=True)
+    auth.cookies.clear()
+    hash_before = hash_of(database_url)
+    first = await way.password(auth, PASSWORD, CHOSEN)
+    refused = await way.factor(auth, first, **await wrong())
+    kept = hash_of(database_url), mailbox.mails(user["email"], "password_changed")
+    done = await way.factor(auth, first, **await right())
+    again = await way.factor(auth, first, **await right())
+    shown = [one for action in way.actions for one in outcomes(database_url, action)]
+
+    assert (first.status_code, refused.status_code, done.status_code) == (200, 401, way.succeeded), done.text
+    assert kept == (hash_before, [])
+    assert (hash_of(database_url) != hash_before, again.status_code) == (True, 401)
+    assert [one[3].get("chose_password") for one in shown] == [None, True, None]
+    assert [one[3].get("chose_password") for one in outcomes(database_url, way.first_action)] == [None]
+    assert len(mailbox.mails(user["email"], "password_changed")) == 1
+    assert (await login(auth, "robin")).status_code == 401
+    assert (await login(auth, "robin", CHOSEN)).json()["requires_mfa"] is True
+
+
+Show = Callable[[], Awaitable[dict[str, Any]]]
+
+
+async def with_factor(auth: httpx.AsyncClient, kind: str) -> tuple[dict[str, Any], Show, Show]:
+    """Return a new account with a second factor, and what shows a wrong and the right one."""
+    registered = await register(auth, username="robin")
+    user, headers = registered["user"], bearer(registered["token"])
+    if kind == "passkey":
+        device, stranger = Authenticator(), Authenticator()
+        options = (await auth.post("/auth/me/passkeys/options", headers=headers)).json()
+        body = {"name": "Phone", "credential": device.make(options)}
+        assert (await auth.post("/auth/me/passkeys", json=body, headers=headers)).status_code == 201
+
+        async def signed_by(one: Authenticator) -> dict[str, Any]:
+            return {"credential": one.sign(await sign_in_options(auth))}
+
+        return user, partial(signed_by, stranger), partial(signed_by, device)
+    secret, codes = await enrolled_app(auth, headers)
+
+    async def code(text: str) -> dict[str, Any]:
+        return {"code": text}
+
+    right = codes[0] if kind == "recovery_code" else pyotp.TOTP(secret).at(int(time.time()) + 30)
+    return user, partial(code, "000000" if kind == "app" else "wrong-wrong"), partial(code, right)
+
+
+async def enrolled_app(auth: httpx.AsyncClient, headers: dict[str, str]) -> tuple[str, list[str]]:
+    """Enrol an authenticator app; return its secret and the recovery codes."""
+    body = {"current_password": PASSWORD}
+    secret = (await auth.post("/auth/me/totp", json=body, headers=headers)).json()["secret"]
+    confirming = {"code": pyotp.TOTP(secret).now()}
+    confirmed = await auth.post("/auth/me/totp/confirm", json=confirming, headers=headers)
+    return secret, confirmed.json()["recovery_codes"]
+
+
+def hash_of(database_url: str) -> str:
+    [account] = [row for row in rows(database_url, Account) if row["username"] == "robin"]
+    assert isinstance(account["password_hash"], str)
+    return account["password_hash"]
 
 
 async def test_chosen_password_ends_links_challenges_and_sessions_and_sends_a_mail(

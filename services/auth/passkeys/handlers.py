@@ -103,7 +103,7 @@ async def verify_mfa_with_passkey(
         proved = second.after_passkey(session, challenge, account)
         if proved is None:
             raise UnknownPasskey
-        trail.add(amr=proved.amr)
+        trail.add(amr=proved.amr, **proved.details)
         device = device_named(request.headers.get("user-agent"))
         return sessions.open(session, proved.account, amr=proved.amr, device=device), proved.device_id
 
