@@ -132,7 +132,7 @@ def _life_of_accounts(
     policy, links, mails = PasswordPolicy(settings), Links(settings), Mails(settings)
     asked = MailRequests(settings, database, links, mails)
     return {
-        Downloads: Downloads(),
+        Downloads: Downloads(database),
         Exports: Exports(settings, database, mails),
         Explanations: Explanations(settings),
         Addresses: Addresses(own_password, sessions, links, mails),

@@ -52,3 +52,15 @@ class ExportPiece(Table, table=True):
     content: str = Field(sa_type=Text)
     is_last: bool = False
     is_cut: bool = False
+
+
+class ExportDownload(Table, table=True):
+    """The lease of an account's running download."""
+
+    __tablename__ = "export_downloads"
+
+    account_id: str = Field(
+        foreign_key="accounts.id", ondelete="CASCADE", primary_key=True, max_length=ID_CHARACTERS
+    )
+    lease_id: str = Field(unique=True, max_length=ID_CHARACTERS)
+    expires: datetime = Field(sa_type=UtcDateTime)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, delete, select
 from sqlmodel import Field, Session
 
-from services.auth.export_models import Export, ExportPiece
+from services.auth.export_models import Export, ExportDownload, ExportPiece
 from services.auth.key_models import RevocationCounter, Revoked, SigningKey
 from services.auth.passkey_models import Passkey, PasskeyChallenge
 from services.auth.provider_models import Identity, PendingSignIn
@@ -360,6 +360,7 @@ ATTEMPTS = table_of(LoginAttempts)
 DEVICES = table_of(KnownDevice)
 EXPORTS = table_of(Export)
 PIECES = table_of(ExportPiece)
+DOWNLOADS = table_of(ExportDownload)
 SIGNING_KEYS = table_of(SigningKey)
 
 REVOCATIONS = table_of(Revoked)

@@ -1,5 +1,6 @@
 """Data exports: requested, collected from all services, and downloaded only by their owner."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Callable
@@ -11,12 +12,13 @@ from zipfile import ZipFile
 import httpx
 import pytest
 from sqlalchemy import event
+from starlette.requests import ClientDisconnect
 
 from contracts.events import ExportPart
 from services.auth.app import create_app
 from services.auth.errors import TooManyDownloads
-from services.auth.export_models import Export, ExportPiece
-from services.auth.exports.downloads import AT_ONCE_MAX, Downloads
+from services.auth.export_models import Export, ExportDownload, ExportPiece
+from services.auth.exports.downloads import AT_ONCE_MAX, LEASE, Downloads
 from services.auth.exports.exports import Exports, asked_services, missing_services
 from services.auth.mails.mails import Mails
 from services.auth.models import EVENTS, LoginSession
@@ -273,29 +275,93 @@ async def test_downloads_are_limited_per_hour(
     assert (await show(auth, token, export, "/archive")).status_code == 200
 
 
-async def test_an_account_downloads_one_archive_at_a_time() -> None:
-    downloads = Downloads()
-
-    async def content() -> AsyncIterator[bytes]:
-        yield b"zip"
-
-    async def hang_up(_message: Any) -> None:
-        raise OSError("the client is gone")
-
-    async def receive() -> Any:
-        return {"type": "http.disconnect"}
-
-    begun = downloads.response("ann", content(), {})
-    with pytest.raises(TooManyDownloads):
-        downloads.response("ann", content(), {})
-    others = [downloads.response(name, content(), {}) for name in ("bob", "eve", "dan")]
-    assert len(others) == AT_ONCE_MAX - 1
-    with pytest.raises(TooManyDownloads) as raised:
-        downloads.response("fay", content(), {})
-    assert raised.value.headers["Retry-After"] == "30"
-    with suppress(Exception):  # whatever the server raises when the client hangs up
+async def test_an_account_downloads_one_archive_at_a_time_from_all_replicas(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    account_id = (await register(auth))["user"]["id"]
+    one, other = Database(database_url, pool_size=1), Database(database_url, pool_size=1)
+    first, second = Downloads(one), Downloads(other)
+    lease_id = await one.run(first.begin, account_id)
+    begun = first.response(lease_id, content(), {})
+    for replica, database in ((first, one), (second, other)):
+        with pytest.raises(TooManyDownloads) as raised:
+            await database.run(replica.begin, account_id)
+        assert raised.value.headers["Retry-After"] == "30"
+    with suppress(ClientDisconnect):
         await begun({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, hang_up)
-    assert downloads.response("ann", content(), {}) is not None
+
+    assert rows(database_url, ExportDownload) == []
+    assert await other.run(second.begin, account_id)
+    one.close()
+    other.close()
+
+
+async def test_killed_download_holds_its_account_up_for_a_minute_only(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    account_id = (await register(auth))["user"]["id"]
+    database = Database(database_url, pool_size=1)
+    downloads = Downloads(database)
+    abandoned = await database.run(downloads.begin, account_id)
+    let_time_pass(database_url, ExportDownload, "expires", LEASE)
+    taken_over = await database.run(downloads.begin, account_id)
+    await downloads.ended(abandoned)  # it was only slow, and no longer holds the lease
+
+    assert [row["lease_id"] for row in rows(database_url, ExportDownload)] == [taken_over]
+    database.close()
+
+
+async def test_running_download_renews_its_lease(
+    auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.auth.exports.downloads.RENEW_SECONDS", 0.01)
+    account_id = (await register(auth))["user"]["id"]
+    database = Database(database_url, pool_size=1)
+    downloads = Downloads(database)
+    lease_id = await database.run(downloads.begin, account_id)
+    let_time_pass(database_url, ExportDownload, "expires", LEASE)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"zip"
+        async with asyncio.timeout(60):
+            while True:
+                if rows(database_url, ExportDownload)[0]["expires"] > now():
+                    return
+                await asyncio.sleep(0.01)
+
+    async def send(_message: Any) -> None:
+        pass
+
+    response = downloads.response(lease_id, slowly(), {})
+    await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+    assert rows(database_url, ExportDownload) == []
+    database.close()
+
+
+async def test_replica_sends_four_archives_at_once(auth: httpx.AsyncClient, database_url: str) -> None:
+    database = Database(database_url, pool_size=1)
+    downloads = Downloads(database)
+    begun = [downloads.response(name, content(), {}) for name in ("ann", "bob", "eve", "dan")]
+    account_id = (await register(auth))["user"]["id"]
+
+    assert len(begun) == AT_ONCE_MAX
+    with pytest.raises(TooManyDownloads):
+        await database.run(downloads.begin, account_id)
+    with pytest.raises(TooManyDownloads):
+        downloads.response("fay", content(), {})
+    database.close()
+
+
+async def content() -> AsyncIterator[bytes]:
+    yield b"zip"
+
+
+async def hang_up(_message: Any) -> None:
+    raise OSError("the client is gone")
+
+
+async def receive() -> Any:
+    return {"type": "http.disconnect"}
 
 
 def test_missing_services_are_found_without_reading_all_pieces(

@@ -48,13 +48,13 @@ async def download_export(
 ) -> Response:
     """Download the archive, a ZIP file, once the export is done: one at a time, and a few an hour."""
     export = await database.read(_finished, export_id, caller, sessions)
-    await database.run(downloads.count, export.account_id)
+    lease_id = await database.run(downloads.begin, export.account_id)
     await trail.keep()
     headers = {
         "Content-Disposition": f'attachment; filename="gatehouse-export-{export.created:%Y-%m-%d}.zip"',
         "Cache-Control": "no-store",
     }
-    return downloads.response(export.account_id, archive(database, export), headers)
+    return downloads.response(lease_id, archive(database, export), headers)
 
 
 def _finished(session: Session, export_id: str, caller: Caller, sessions: Sessions) -> Export:
