@@ -12,7 +12,7 @@ from shared.caller import BROAD_SCOPES, Caller
 from shared.data import migrate
 from shared.http.endpoints import serialiser
 from shared.http.operations import Operation, Signature
-from shared.identity.tokens import admin, internal, person, public
+from shared.identity.tokens import admin, internal, person, person_or_nobody, public
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, running
 from tests.shared.test_openapi import sound
@@ -165,7 +165,10 @@ def test_every_operation_names_its_scope_or_says_why_it_needs_none(service: str)
         f"{one.path} {one.handler.__name__}"
         for one in named
         if (one.scope is None)
-        != (one.access in (internal, person) or (one.access is public and not _knows_caller(one)))
+        != (
+            one.access in (internal, person, person_or_nobody)
+            or (one.access is public and not _knows_caller(one))
+        )
     ]
 
     assert wrong == []

@@ -35,8 +35,10 @@ from shared.http.openapi_frame import REF, frame
 from shared.http.operations import TAKES_IN, Operation
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page, Versioned
-from shared.identity.tokens import admin, in_person, internal, person, public
+from shared.identity.tokens import admin, in_person, internal, person, person_or_nobody, public
 from shared.words import words_for_pattern
+
+WITHOUT_TOKEN = (public, person_or_nobody)
 
 FORM = "application/x-www-form-urlencoded"
 PATTERN_WORDS = "x-pattern-words"
@@ -131,7 +133,7 @@ def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any
             *_headers(endpoint),
         ],
         "responses": _responses(endpoint, schemas),
-        "security": [] if operation.access is public else [{"bearer": _scopes(endpoint)}],
+        "security": [] if operation.access in WITHOUT_TOKEN else [{"bearer": _scopes(endpoint)}],
     }
     body = _body(endpoint, schemas)
     if body is not None:
@@ -146,7 +148,7 @@ def _scopes(endpoint: Endpoint) -> list[str]:
 
 def _scope_of_guests(endpoint: Endpoint) -> list[str]:
     """Return the scope to mention in the text: a security scheme cannot list it if the token is optional."""
-    scope, is_open = endpoint.operation.scope, endpoint.operation.access is public
+    scope, is_open = endpoint.operation.scope, endpoint.operation.access in WITHOUT_TOKEN
     return [f"A token that is limited to some scopes needs `{scope}`."] if scope and is_open else []
 
 
@@ -247,7 +249,7 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _refusals_of_access(operation: Operation) -> Iterator[type[Problem]]:
-    if operation.access is not public:
+    if operation.access not in WITHOUT_TOKEN:
         yield Unauthenticated
     if operation.step_up is not None:
         yield SignInAgain
@@ -257,7 +259,7 @@ def _refusals_of_access(operation: Operation) -> Iterator[type[Problem]]:
         yield Impersonated
     if operation.scope is not None:
         yield InsufficientScope
-    elif operation.access is not public:
+    elif operation.access not in WITHOUT_TOKEN:
         yield NotInteractive
 
 

@@ -81,6 +81,12 @@ def person(caller: Caller | None) -> None:
         raise NotInteractive
 
 
+def person_or_nobody(caller: Caller | None) -> None:
+    """Allow requests without a token, and people who signed in, but no program or admin on their behalf."""
+    if caller is not None:
+        person(caller)
+
+
 def internal(caller: Caller | None) -> None:
     """Allow other services of the suite that send a token for this service, signed with INTERNAL_SECRET."""
 

@@ -23,7 +23,6 @@ from shared.caller import Caller
 from shared.data.database import Database
 from shared.events import Trail
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import TokenVerifier, bearer_token, person
 from shared.lists.pagination import PageQuery
 from shared.process.proxies import Proxies
 
@@ -45,26 +44,14 @@ async def reset_password(body: ResetPassword, resets: PasswordResets, trail: Tra
 
 
 async def confirm_email(
-    body: ConfirmEmail,
-    request: Request,
-    verifier: TokenVerifier,
-    database: Database,
-    addresses: Addresses,
-    trail: Trail,
+    body: ConfirmEmail, caller: Caller | None, database: Database, addresses: Addresses, trail: Trail
 ) -> None:
     """Confirm an e-mail address with the token from a link.
 
     Unless the link creates the account, you must be signed in to it.
     """
-    shown = bearer_token(request.headers.get("authorization"))
-    signed_in = None if shown is None else await _person_of(shown, verifier)
+    signed_in = None if caller is None else Person.of(caller)
     await database.run(addresses.confirm, body.token, signed_in, trail)
-
-
-async def _person_of(token: str, verifier: TokenVerifier) -> Person:
-    caller = await verifier.verify(token)
-    person(caller)
-    return Person.of(caller)
 
 
 def verify_my_email(caller: Caller, session: Session, addresses: Addresses) -> AcceptedOut:

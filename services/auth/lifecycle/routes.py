@@ -14,7 +14,7 @@ from services.auth.lifecycle import handlers, registration
 from shared.errors import Impersonated, InvalidToken, NotFound, NotInteractive, SignInAgain
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
-from shared.identity.tokens import admin, person, public
+from shared.identity.tokens import admin, person, person_or_nobody, public
 
 _INVITATIONS = "/auth/invitations"
 _SCOPE = "admin:users"
@@ -49,7 +49,7 @@ OPERATIONS = [
         "POST",
         "/auth/email/confirm",
         handlers.confirm_email,
-        access=public,
+        access=person_or_nobody,
         status=204,
         errors=(InvalidLink, EmailTaken, SignInToConfirm, NotInteractive, Impersonated, InvalidToken),
     ),
