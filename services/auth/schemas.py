@@ -369,21 +369,30 @@ class StepUpOut(Output):
     expires_in: int
 
 
+_SIGNED_IN = {
+    "user": _USER,
+    "token": _TOKEN,
+    "token_type": "Bearer",
+    "expires_in": 900,
+    "refresh_token": _REFRESH_TOKEN,
+}
+
+
 class SignedInOut(WithHeaders):
     """An account and its new tokens."""
 
-    model_config = example(
-        {
-            "user": _USER,
-            "token": _TOKEN,
-            "token_type": "Bearer",
-            "expires_in": 900,
-            "refresh_token": _REFRESH_TOKEN,
-        }
-    )
+    model_config = example(_SIGNED_IN)
 
     user: AccountOut
     token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type, not a secret
     expires_in: int
     refresh_token: str
+
+
+class ClassicSignedInOut(SignedInOut):
+    """The same for the first web interface of the inventory, which expects `role` in capitals."""
+
+    model_config = example({**_SIGNED_IN, "user": {**_USER, "role": "USER"}, "requires_mfa": False})
+
+    requires_mfa: Literal[False] = False

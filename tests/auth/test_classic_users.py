@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pyotp
 import pytest
 
 from services.auth.models import EVENTS
@@ -10,7 +11,7 @@ from shared.ids import new_id
 from shared.testing import bearer
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
-from tests.auth.support import PASSWORD, login, register
+from tests.auth.support import PASSWORD, login, register, set_account
 from tests.told import records
 
 PATH = "/classic/admin/users"
@@ -90,3 +91,45 @@ async def test_refusals_are_those_of_other_accounts(auth: httpx.AsyncClient, adm
     assert (refused.status_code, refused.json()["error"]) == (400, "You cannot delete your own account.")
     last = await auth.put(f"{PATH}/{own}", json={"role": "USER"}, headers=admin)
     assert (last.status_code, last.json()["code"]) == (409, "last_admin")
+
+
+async def test_role_is_in_capitals_for_who_signs_in_with_a_username(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    email = (await register(auth, username="ann"))["user"]["email"]
+    set_account(database_url, "ann", role="admin")
+    by_name, by_email = {"username": "ann", "password": PASSWORD}, {"email": email, "password": PASSWORD}
+    signed_in = await auth.post("/classic/auth/login", json=by_name)
+    others = [
+        await auth.post("/classic/auth/login", json=by_email),
+        await auth.post("/auth/login", json=by_name),
+    ]
+    refused = await auth.post("/classic/auth/login", json={"username": "ann", "password": "wrong"})
+    body, [other, same] = signed_in.json(), [one.json() for one in others]
+
+    assert (body["user"]["role"], body["requires_mfa"]) == ("ADMIN", False)
+    assert [(one["user"]["role"], "requires_mfa" in one) for one in (other, same)] == [("admin", False)] * 2
+    assert {**body["user"], "role": "admin"} == same["user"]
+    assert {*body} - {*same} == {"requires_mfa"}
+    assert "device=" in signed_in.headers["set-cookie"]
+    assert (await auth.get("/auth/me", headers=bearer(body["token"]))).json()["role"] == "admin"
+    assert (refused.status_code, isinstance(refused.json()["error"], str)) == (401, True)
+    assert [one["action"] for one in records(database_url, EVENTS)].count("LOGIN") == 4
+
+
+async def test_role_is_in_capitals_after_the_passcode_too(auth: httpx.AsyncClient) -> None:
+    registered = await register(auth, username="ann")
+    headers = bearer(registered["token"])
+    secret = (await auth.post("/auth/me/totp", json={"current_password": PASSWORD}, headers=headers)).json()
+    code = pyotp.TOTP(secret["secret"]).now()
+    confirmed = await auth.post("/auth/me/totp/confirm", json={"code": code}, headers=headers)
+    name = {"username": "ann", "password": PASSWORD}
+    needed = (await auth.post("/classic/auth/login", json=name)).json()
+    passcode, second = confirmed.json()["recovery_codes"][:2]
+    path = "/classic/auth/mfa/verify"
+    done = await auth.post(path, json={"username": "ann", "passcode": passcode})
+    token = (await login(auth, "ann")).json()["mfa_token"]
+    native = await auth.post(path, json={"mfa_token": token, "code": second})
+
+    assert needed["requires_mfa"] is True
+    assert (done.json()["user"]["role"], native.json()["user"]["role"]) == ("USER", "user"), done.text

@@ -65,6 +65,9 @@ def test_routes_yaml_of_the_project_covers_services_and_aliases(monkeypatch: pyt
         "/api/users/login": "/auth/login",
         "/api/v1/users/register": "/auth/register",
         "/api/v1/users/logout": "/auth/logout",
+        "/api/v1/auth/login": "/classic/auth/login",
+        "/api/v1/auth/mfa/verify": "/classic/auth/mfa/verify",
+        "/api/v1/auth/refresh": "/auth/refresh",
         "/api/v1/me": "/users/me",
         "/api/users/7": "/users/7",
     }.items():

@@ -1,6 +1,6 @@
 """The response to a sign-in."""
 
-from services.auth.schemas import AccountOut, SignedInOut
+from services.auth.schemas import AccountOut, ClassicSignedInOut, SignedInOut
 from services.auth.sessions.sessions import SignedIn
 from services.auth.sessions.tokens import AccessTokens
 
@@ -12,3 +12,12 @@ def signed_in_out(signed_in: SignedIn, tokens: AccessTokens) -> SignedInOut:
         expires_in=tokens.lifetime_seconds,
         refresh_token=signed_in.refresh_token,
     )
+
+
+def classic_out(answer: SignedInOut) -> ClassicSignedInOut:
+    """Return the same for the first web interface of the inventory."""
+    user = answer.user.model_copy(update={"role": answer.user.role.upper()})
+    made = ClassicSignedInOut(**{**dict(answer), "user": user})
+    for name, value in answer.headers:
+        made = made.with_header(name, value)
+    return made

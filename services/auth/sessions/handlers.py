@@ -10,6 +10,7 @@ from services.auth.credentials.devices import Devices
 from services.auth.errors import InvalidCode
 from services.auth.factors.challenges import CHALLENGE_SECONDS, ChallengeCookie
 from services.auth.schemas import (
+    ClassicSignedInOut,
     Login,
     Logout,
     MfaNeededOut,
@@ -17,7 +18,7 @@ from services.auth.schemas import (
     SignedInOut,
     VerifyMfa,
 )
-from services.auth.sessions.answers import signed_in_out
+from services.auth.sessions.answers import classic_out, signed_in_out
 from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
 from services.auth.sessions.sign_in import (
     Candidate,
@@ -61,6 +62,25 @@ async def login(
         return needed.with_header("set-cookie", cookie.holding(outcome.mfa_token))
     signed_in, device_id = outcome
     return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+
+
+async def classic_login(
+    body: Login,
+    request: Request,
+    database: Database,
+    check: PasswordCheck,
+    second: SecondStep,
+    sessions: Sessions,
+    devices: Devices,
+    tokens: AccessTokens,
+    cookie: ChallengeCookie,
+    trail: Trail,
+) -> ClassicSignedInOut | SignedInOut | MfaNeededOut:
+    """Sign in like `POST /auth/login`. With a `username`, the response has the role in capitals."""
+    answer = await login(body, request, database, check, second, sessions, devices, tokens, cookie, trail)
+    if body.username is None or not isinstance(answer, SignedInOut):
+        return answer
+    return classic_out(answer)
 
 
 def _finish_login(
@@ -110,6 +130,22 @@ async def verify_mfa(
     signed_in, device_id = outcome
     done = signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
     return done.with_header("set-cookie", cookie.gone())
+
+
+async def classic_verify_mfa(
+    body: VerifyMfa,
+    request: Request,
+    database: Database,
+    second: SecondStep,
+    sessions: Sessions,
+    devices: Devices,
+    tokens: AccessTokens,
+    cookie: ChallengeCookie,
+    trail: Trail,
+) -> ClassicSignedInOut | SignedInOut:
+    """Finish signing in like `POST /auth/mfa/verify`. With a `username`, the role is in capitals."""
+    done = await verify_mfa(body, request, database, second, sessions, devices, tokens, cookie, trail)
+    return done if body.username is None else classic_out(done)
 
 
 def _finish_mfa(
