@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,6 +12,7 @@ from services.auth.app import create_app
 from services.auth.models import EVENTS
 from services.auth.settings import Settings
 from shared.testing import bearer, running
+from tests.auth.browser import field
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import OURS, admin_token, sign_in, signed_in_browser
@@ -139,6 +141,28 @@ async def test_registration_on_the_page_signs_in(mailbox: Mailbox, auth: httpx.A
     assert email in (await auth.get("/auth/signin")).text
     assert again.status_code == 409
     assert len(mailbox.mails(email, "verify_email")) == 1
+
+
+async def test_registration_on_the_way_to_an_app_leads_back_to_it(auth: httpx.AsyncClient) -> None:
+    after, email = "/oauth/authorize?client_id=a&state=%3Fx", f"{a_name()}@example.com"
+    asked = await auth.get("/auth/signin", params={"next": after})
+    link = re.search(r'<a href="(/auth/registration[^"]*)"', asked.text)
+    assert link is not None
+    page = await auth.get(unescape(link[1]))
+    bad = await post(auth, "/auth/registration", email=email, password=email, next=field(page, "next"))
+    done = await post(auth, "/auth/registration", email=email, password=PASSWORD, next=field(bad, "next"))
+    stranger = {"email": f"{a_name()}@example.com", "password": PASSWORD, "next": "https://evil.example/"}
+
+    assert (field(page, "next"), done.headers["location"]) == (after, after)
+    assert "/auth/signin?next=%2Foauth" in page.text.replace("/oauth", "%2Foauth")
+    assert (await post(auth, "/auth/registration", **stranger)).headers["location"] == "/auth/signin"
+
+
+async def test_forms_name_the_configured_minimum_length_of_passwords(
+    make_auth_settings: Callable[..., Settings],
+) -> None:
+    async with running(create_app, make_auth_settings(password_min=15)) as auth:
+        assert "At least 15 characters." in (await auth.get("/auth/registration")).text
 
 
 async def test_registration_on_the_page_reveals_no_address_if_confirmation_comes_first(

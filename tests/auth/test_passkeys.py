@@ -354,6 +354,15 @@ async def test_pages_at_an_address_link_to_the_host_name_that_takes_passkeys(
     assert parse_qs(linked.query) == ({"next": [after]} if after else {})
 
 
+async def test_page_links_to_the_name_of_the_site_even_if_the_suite_is_configured_with_it(
+    make_auth_settings: Callable[..., Settings],
+) -> None:
+    async with running(create_app, make_auth_settings(oauth_issuer="http://localhost:8000")) as auth:
+        linked = elsewhere((await auth.get("/auth/signin")).text)  # the script shows it at addresses only
+
+    assert linked.netloc == "localhost:8000"
+
+
 async def test_second_factor_at_an_address_links_to_the_host_name_too(
     auth: httpx.AsyncClient, person: dict[str, Any]
 ) -> None:

@@ -107,7 +107,7 @@ async def _values_of(visit: Visit, account: Account, typed: dict[str, str]) -> d
                 "is_strong": name in STRONG,
                 "is_chosen": f"{SCOPE_FIELD}{name}" in typed,
             }
-            for name in OF_KEYS
+            for name in sorted(OF_KEYS, key=lambda name: ":" not in name)  # the broad ones last
             if account.role == Role.ADMIN or not name.startswith("admin:")
         ],
     }

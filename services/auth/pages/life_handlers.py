@@ -15,7 +15,7 @@ from services.auth.lifecycle.schemas import AcceptInvitation, ChangeEmail, Forgo
 from services.auth.mails.links import Links, Purpose
 from services.auth.models import Account
 from services.auth.pages.forms import REFUSALS, read_as, token_of
-from services.auth.pages.visit import ACCOUNT, SIGN_IN, Visit, page
+from services.auth.pages.visit import ACCOUNT, SIGN_IN, Visit, next_of, page
 from services.auth.schemas import Register
 from services.auth.sessions.own_password import Person
 from shared.errors import Problem
@@ -151,13 +151,15 @@ async def show_registration(visit: Visit) -> Response:
         return visit.site.pages.say(
             "Registration is closed", "Ask an admin for an invitation.", SIGN_IN, "Sign in"
         )
-    return visit.show("register", email="", username="", fault=None)
+    after = next_of(visit.query.get("next")) or ""
+    return visit.show("register", next=after, email="", username="", fault=None)
 
 
 @page
 async def register_by_form(visit: Visit, registration: Registration) -> Response:
     """Create an account and sign in, or send a link that creates it."""
     form = await visit.form()
+    after = next_of(form.get("next")) or ""
 
     def open_session(session: Session, account: Account) -> str:
         return visit.site.browsers.open(session, account, visit.cookie, device=visit.device)[1]
@@ -167,12 +169,12 @@ async def register_by_form(visit: Visit, registration: Registration) -> Response
         opened = await registration.register(body, visit.request, visit.trail, open_session)
     except REFUSALS as error:
         typed = {"email": form.get("email", "")[:254], "username": form.get("username", "")[:32]}
-        return await visit.again("register", error, **typed)
+        return await visit.again("register", error, next=after, **typed)
     if opened is None:
         words = f"An e-mail to {body.email} says how to continue. Its link is valid for 24 hours."
         return visit.site.pages.say(_CHECK_MAIL, words, SIGN_IN, "Back to sign in")
     cookie, device_id = opened
-    return visit.to(SIGN_IN, cookie, visit.site.devices.cookie(device_id))
+    return visit.to(after or SIGN_IN, cookie, visit.site.devices.cookie(device_id))
 
 
 @page

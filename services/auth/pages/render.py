@@ -9,7 +9,6 @@ from starlette.responses import HTMLResponse
 
 from services.auth.passkeys.site import passkey_site
 from services.auth.settings import Settings
-from shared.identity.same_origin import origin_of
 
 HERE = Path(__file__).parent
 # No form-action: browsers also apply it to the redirect to an app after a form.
@@ -41,11 +40,11 @@ class Pages:
         )
         self._templates.filters["moment"] = _moment
         passkeys = passkey_site(settings.oauth_issuer)
-        is_elsewhere = passkeys is not None and passkeys.origin != origin_of(settings.oauth_issuer)
         self._templates.globals["with_passkeys"] = passkeys is not None
-        self._templates.globals["passkeys_at"] = passkeys.origin if passkeys and is_elsewhere else None
+        self._templates.globals["passkeys_at"] = passkeys.origin if passkeys else None
         self._templates.globals["providers"] = settings.identity_providers
         self._templates.globals["with_duo_here"] = settings.has_duo
+        self._templates.globals["password_min"] = settings.password_min
         self._templates.globals["may_register"] = settings.registration != "closed"
 
     def show(self, page: str, status: int = 200, /, **values: Any) -> HTMLResponse:
