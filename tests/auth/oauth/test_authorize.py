@@ -1,12 +1,17 @@
 """GET /oauth/authorize: what is checked, and where refusals are sent."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
+from services.auth.app import create_app
 from services.auth.models import AuthorizationCode, LoginSession
+from services.auth.settings import Settings
+from shared.testing import running
 from tests.auth.browser import field
 from tests.auth.oauth.support import (
     ISSUER,
@@ -25,7 +30,7 @@ from tests.auth.oauth.support import (
     signed_in_browser,
     tokens_for,
 )
-from tests.auth.support import register, rows
+from tests.auth.support import PASSWORD, register, rows
 
 
 def is_page(response: httpx.Response, status: int = 400) -> bool:
@@ -402,6 +407,25 @@ class TestSigningIn:
         assert {"Path=/", "HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
         assert "Domain" not in cookie
 
+    async def test_session_cookie_over_https_is_secure_opaque_and_stored_as_a_hash_B2(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        issuer = "https://id.example.com"
+        async with running(create_app, make_auth_settings(oauth_issuer=issuer)) as auth:
+            user = (await register(auth))["user"]
+            form = {"name": user["email"], "password": PASSWORD}
+            cookies = (await auth.post("/auth/signin", data=form, headers=OURS)).headers.get_list(
+                "set-cookie"
+            )
+        (cookie,) = [one for one in cookies if one.startswith("__Host-session=")]
+        value = cookie.partition("; ")[0].partition("=")[2]
+
+        assert {"Path=/", "HttpOnly", "SameSite=Lax", "Secure"} <= set(cookie.split("; "))
+        assert "Domain" not in cookie
+        assert re.fullmatch(r"[A-Za-z0-9_.-]{43,200}", value)
+        assert user["id"] not in value
+        assert value not in str(rows(database_url, LoginSession))
+
     async def test_refused_sign_in_shows_the_page_with_the_reason(self, auth: httpx.AsyncClient) -> None:
         user = (await register(auth))["user"]
         wrong = await sign_in(auth, user["email"], "wrong password")
@@ -431,6 +455,7 @@ class TestSigningIn:
             assert "default-src 'none'" in policy
             assert "frame-ancestors 'none'" in policy
             assert page.headers["x-frame-options"] == "DENY"
+            assert page.headers["x-content-type-options"] == "nosniff"
             assert page.headers["cache-control"] == "no-store"
             assert page.headers["referrer-policy"] == "no-referrer"
             own = page.text.count('<script src="/auth/pages/passkeys.js" defer></script>')
