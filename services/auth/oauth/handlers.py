@@ -21,7 +21,7 @@ from services.auth.oauth.tokens_endpoint import authenticated, introspect, revok
 from services.auth.revocations.feed import RevocationFeed
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import InvalidToken, Unauthenticated
+from shared.errors import InvalidToken, TooLarge, Unauthenticated
 from shared.events import Trail
 from shared.http.inputs import read_body
 from shared.identity.tokens import bearer_token
@@ -247,7 +247,10 @@ async def _form(request: Request, issuer: Issuer) -> Parameters:
         raise NoIssuer
     if (request.headers.get("content-type") or "").partition(";")[0].strip().lower() != FORM:
         raise invalid_request(f"The body must be {FORM}.")
-    body = await read_body(request, BODY_BYTES_MAX)
+    try:
+        body = await read_body(request, BODY_BYTES_MAX)
+    except TooLarge as error:
+        raise OAuthError("invalid_request", error.detail, error.status) from error
     try:
         return Parameters.read(body.decode("ascii"))
     except UnicodeDecodeError as error:

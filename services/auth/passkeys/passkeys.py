@@ -182,7 +182,8 @@ def _signed_challenge(credential: Mapping[str, Any]) -> bytes:
 
 def _row_of(session: Session, credential: Mapping[str, Any]) -> Row[Any]:
     named = credential.get("id")
-    if not isinstance(named, str):
+    # Databases refuse a surrogate or a zero byte, which JSON may contain.
+    if not isinstance(named, str) or not named.isascii() or not named.isprintable():
         raise UnknownPasskey
     which = PASSKEYS.c.credential_id == named.rstrip("=")
     owner_id = session.connection().execute(select(PASSKEYS.c.account_id).where(which)).scalar_one_or_none()
