@@ -128,6 +128,10 @@ def command_lines() -> list[tuple[int, str]]:
     return found
 
 
+def holders_of(session: str) -> list[int]:
+    return [pid for pid, line in command_lines() if "holder.main" in line and session in line]
+
+
 def children_of(pid: int) -> list[int]:
     with suppress(OSError):
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests import support
-from tests.terminal.support import Owner, Screen, Service, command_lines
+from tests.terminal.support import Owner, Screen, Service, children_of, holders_of
 
 JAPANESE = "シェルは一文字も失わない。"
 RECONNECT_SECONDS = 30
@@ -87,10 +87,14 @@ async def test_exit_while_the_service_is_down_is_recorded_after_its_restart(own_
     async with Owner(own_service.url) as owner:
         session = await owner.open()
         async with owner.watching(session) as screen:
-            await screen.type("echo rea''dy; sleep 1; exit 5\n")
+            is_up = f"[ -d /proc/{own_service.pid} ]"
+            await screen.type(f"echo rea''dy; while {is_up}; do sleep 0.05; done; exit 5\n")
             await screen.until(b"ready")
+        (holder,) = holders_of(session)
+        assert children_of(holder)
         own_service.kill()
-        await asyncio.sleep(1.5)  # the shell ends meanwhile
+        assert support.eventually(lambda: not children_of(holder), seconds=20)  # the shell has ended
+        assert holders_of(session) == [holder]
         own_service.start()
 
         async def state() -> dict[str, object]:
@@ -103,10 +107,6 @@ async def test_exit_while_the_service_is_down_is_recorded_after_its_restart(own_
             await asyncio.sleep(0.05)
         assert shown["exit_code"] == 5
         assert support.eventually(lambda: holders_of(session) == [], seconds=10), holders_of(session)
-
-
-def holders_of(session: str) -> list[str]:
-    return [line for _, line in command_lines() if "holder.main" in line and session in line]
 
 
 async def test_terminal_whose_holder_died_is_lost_right_after_a_restart(own_service: Service) -> None:
