@@ -136,7 +136,7 @@ class Boxes:
                 return
             place = self._places.of(row["id"], owner)
             await self._terminals.hang_up(self._terminals.of(owner), GRACE_SECONDS)
-            self._terminals.ignore(place)
+            self._terminals.end_box(place)
             await self._tunnels.ignore(place.box_id)
             await self._backend.stop(place)
             self._quota.note_unlinked(owner, 0)  # the kernel has freed them
@@ -160,7 +160,7 @@ class Boxes:
             if row is None or row["state"] != BoxState.RUNNING or self._backend.is_alive(place, ""):
                 return
             self._terminals.lose_all(owner, KILLED)
-            self._terminals.ignore(place)
+            self._terminals.end_box(place)
             await self._tunnels.ignore(box_id)
             self._quota.note_unlinked(owner, 0)
             await self._database.run(_set_stopped, box_id, KILLED)
@@ -193,7 +193,7 @@ class Boxes:
                 *await self._backend.run(place, selftest.command(self._settings), selftest.SECONDS)
             )
         finally:
-            self._terminals.ignore(place)
+            self._terminals.end_box(place)
             await self._backend.stop(place)
             await asyncio.to_thread(_remove_folder, place.home)
 

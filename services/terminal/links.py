@@ -47,17 +47,22 @@ class Links:
             lambda: HolderConnection(self, box_id), sock=listening
         )
 
-    def ignore(self, box_id: str) -> None:
-        """Close the socket of a box and its connections."""
+    def end(self, box_id: str) -> None:
+        """Close the socket of a box that has ended; holders that are left quit."""
+        for connection in self._unlisten(box_id):
+            connection.end(0)
+
+    def close(self) -> None:
+        """Close the sockets of all boxes; their holders wait for the next process."""
+        for box_id in tuple(self._servers):
+            for connection in self._unlisten(box_id):
+                connection.close()
+
+    def _unlisten(self, box_id: str) -> "tuple[HolderConnection, ...]":
         server = self._servers.pop(box_id, None)
         if server is not None:
             server.close()
-        for connection in tuple(self.connections.pop(box_id, ())):
-            connection.close()
-
-    def close(self) -> None:
-        for box_id in tuple(self._servers):
-            self.ignore(box_id)
+        return (*self.connections.pop(box_id, ()),)
 
 
 def bound(folder: Path, name: str, waiting_max: int, *, for_boxes: bool = True) -> socket.socket:
@@ -135,8 +140,7 @@ class HolderConnection(asyncio.Protocol):
         session = self._links.find(self._box_id, str(hello["terminal"]), str(hello["epoch"]))
         if session is None:
             log.info("unknown_holder_ended", box_id=self._box_id)
-            self.send(b"E", NUMBER.pack(1000))
-            self._transport.close()
+            self.end(1000)
             return
         self._deadline.cancel()
         self._session = session
@@ -150,6 +154,12 @@ class HolderConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.write(frame(kind, payload))
+
+    def end(self, grace_milliseconds: int) -> None:
+        """Tell the holder to end its shell and then itself."""
+        self.send(b"E", NUMBER.pack(grace_milliseconds))
+        self.send(b"Q")
+        self._transport.close()
 
     def close(self) -> None:
         self._transport.abort()

@@ -86,9 +86,10 @@ class Terminals:
         self._boxes[place.owner] = place
         await self.links.listen(place.box_id, place.run)
 
-    def ignore(self, place: Place) -> None:
+    def end_box(self, place: Place) -> None:
+        """Close the socket of a box that has ended."""
         self._boxes.pop(place.owner, None)
-        self.links.ignore(place.box_id)
+        self.links.end(place.box_id)
 
     def _expect(self, row: Mapping[str, Any]) -> Session:
         session = Session(row["id"], row["owner"], row["epoch"], row.get("rows", 24), row.get("columns", 80))

@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
+from services.terminal.viewers import WINDOW_BYTES
 from tests import support
-from tests.terminal.support import Owner, Service, children_of
+from tests.terminal.support import Owner, Screen, Service, children_of, holders_of
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -98,6 +99,49 @@ async def test_request_without_token_is_rejected_with_401(owner: Owner, method: 
     response = await owner.client.request(method, path, headers={"Authorization": ""})
 
     assert response.status_code == 401
+
+
+async def flood(owner: Owner, screen: Screen) -> None:
+    """Start a program that prints without end, and stop reading: the holder then waits for the reader."""
+    screen.acks = False
+    await screen.type("trap '' HUP; yes\n")
+    while len(screen.output) < WINDOW_BYTES:
+        await screen.read()
+
+
+async def test_closing_a_terminal_whose_viewer_stopped_reading_records_how_it_ended(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await flood(owner, screen)
+        closed = await owner.client.delete(f"/terminal/sessions/{session}?grace=0.2")
+        assert closed.status_code == 204
+        shown = (await owner.client.get(f"/terminal/sessions/{session}")).json()
+        assert (shown["state"], shown["exit_signal"]) == ("ended", 9)
+
+
+async def test_stopping_a_box_leaves_no_holder_behind_while_a_viewer_has_output_to_read(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await flood(owner, screen)
+        assert holders_of(session)
+        assert (await owner.client.post("/terminal/stop")).status_code == 204
+        assert support.eventually(lambda: not holders_of(session), seconds=10), holders_of(session)
+
+
+async def test_background_jobs_that_ignore_the_hang_up_are_killed_after_the_grace_period(
+    owner: Owner, service: Service
+) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("(trap '' HUP; exec sleep 602) & echo jo''b=$!.\n")
+        await screen.until(b"job=")
+        await screen.until(b".")
+        job = int(bytes(screen.output).partition(b"job=")[2].partition(b".")[0])
+        assert is_running(job)
+    closed = await owner.client.delete(f"/terminal/sessions/{session}?grace=0.5")
+    assert closed.status_code == 204
+    assert support.eventually(lambda: not is_running(job), seconds=10)
+    assert support.eventually(lambda: not holders_of(session), seconds=10)
 
 
 async def test_closing_a_terminal_kills_processes_that_ignore_the_hang_up(

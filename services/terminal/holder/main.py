@@ -35,6 +35,7 @@ OUTGOING_BYTES_MAX = 4 * PIECE_BYTES
 STATE_SECONDS = 5.0
 CONNECT_FIRST, CONNECT_MAX = 0.05, 1.0
 DRAIN_SECONDS, DRAIN_SECONDS_MAX = 0.2, 2.0  # for output of background jobs after the shell has ended
+QUIT_SECONDS = 0.1  # how often a holder that may quit checks whether background jobs are left to be killed
 
 
 class Holder:
@@ -63,7 +64,7 @@ class Holder:
         self._ended_at = self._kill_at = self._state_at = float("inf")
         self._drains_until = float("inf")
         self._told: dict[str, Any] = {}
-        self._quits = False
+        self._is_ending = self._may_quit = self._quits = False
 
     def run(self) -> None:
         while not self._quits:
@@ -81,7 +82,7 @@ class Holder:
 
     @property
     def _may_read(self) -> bool:
-        return self._kill_at != float("inf") or self._ring.head < self._limit + READ_AHEAD_BYTES
+        return self._is_ending or self._ring.head < self._limit + READ_AHEAD_BYTES
 
     def _register(self) -> None:
         """Wait for what can be served now; most rounds change nothing."""
@@ -116,6 +117,8 @@ class Holder:
             moments.append(self._hold_until)
         if self._shell.status is not None and self._exit is None and self._may_read:
             moments.append(self._ended_at)
+        if self._may_quit and self._exit is not None:
+            moments.append(now + QUIT_SECONDS)
         return max(0.0, min(moments) - now)
 
     def _tick(self, now: float) -> None:
@@ -136,7 +139,9 @@ class Holder:
 
     def _tick_ended(self, now: float) -> None:
         if self._exit is not None:
-            self._quits = self._quits or now - self._ended_at > self._config["linger_seconds"]
+            waits_to_kill = self._kill_at != float("inf") and self._shell.has_jobs()
+            is_forgotten = now - self._ended_at > self._config["linger_seconds"]
+            self._quits = is_forgotten or (self._may_quit and not waits_to_kill)
             return
         if self._ended_at == float("inf"):
             self._ended_at, self._drains_until = now + DRAIN_SECONDS, now + DRAIN_SECONDS_MAX
@@ -172,9 +177,11 @@ class Holder:
         self._send(self._exit)
 
     def _end(self, now: float, grace: float) -> None:
-        if self._kill_at == float("inf"):
+        """Hang up the shell, and kill what is left after the grace period; a second call may shorten it."""
+        if not self._is_ending:
             self._shell.hang_up()
-            self._kill_at = now + grace
+        self._is_ending = True
+        self._kill_at = min(self._kill_at, now + grace)
 
     # The service.
 
@@ -294,7 +301,8 @@ class Holder:
             self._send(frame(b"O"))
 
     def _quit(self, _payload: bytes) -> None:
-        self._quits = self._exit is not None
+        """Quit once the shell has ended: the service needs nothing more from it."""
+        self._may_quit = True
 
     def _tell_state(self, now: float) -> None:
         self._state_at = now + STATE_SECONDS

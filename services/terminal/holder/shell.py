@@ -106,6 +106,10 @@ class Shell:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 
+    def has_jobs(self) -> bool:
+        """Whether processes of the session are running besides the shell."""
+        return any(pid != self.pid for pid in _session_members(self.pid))
+
     def state(self) -> dict[str, str]:
         """Return the working directory and the foreground command; empty if unavailable."""
         state = {"directory": "", "command": ""}
