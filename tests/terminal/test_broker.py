@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from services.terminal.backends.base import BoxEvent, EventKind, Place, Start
 from services.terminal.backends.docker import DockerBackend
+from services.terminal.broker.child import Child
 from services.terminal.broker.client import BrokerBackend
 from services.terminal.broker.server import Broker, copy_holder
 from services.terminal.broker.wire import SOCKET_NAME, Message, read, write
@@ -279,6 +281,27 @@ async def test_events_of_the_engine_reach_the_service(settings: Settings) -> Non
     assert events.empty()
 
 
+async def test_broker_that_ends_at_once_is_started_again_after_longer_and_longer_pauses() -> None:
+    child, pauses, time = Child(["false"]), list[float](), [0.0]
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    child.sleep, child.clock = sleep, lambda: time[0]
+    with structlog.testing.capture_logs() as logged:
+        for ran in (0, 0, 0, 0, 0, 0, 0, 0, 0, 11, 0):
+            await child.ensure()
+            assert child.process is not None
+            await child.process.wait()
+            time[0] += ran
+        await child.ensure()
+        await child.close()
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 0.1, 0.2]
+    assert logged[0]["event"] == "broker_ended"
+    assert [one["restart_seconds"] for one in logged] == pauses
+    assert {one["exit_code"] for one in logged} == {1}
+
+
 @pytest.mark.prove
 async def test_service_starts_its_own_broker_again_after_it_was_killed_and_ends_it(
     make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
@@ -289,7 +312,8 @@ async def test_service_starts_its_own_broker_again_after_it_was_killed_and_ends_
     monkeypatch.setenv("BOX_BACKEND", "docker")
     place = Places(settings).of("box", "ann")
     async with client_of(settings) as client:
-        first = client._process
+        assert client._child is not None
+        first = client._child.process
         assert first is not None
         with pytest.raises(EngineUnavailable):
             await client.ensure(place)
@@ -297,7 +321,7 @@ async def test_service_starts_its_own_broker_again_after_it_was_killed_and_ends_
         await first.wait()
         with pytest.raises(EngineUnavailable):
             await client.describe()
-        second = client._process
+        second = client._child.process
         assert second is not None
         assert second.pid != first.pid
     assert second.returncode == 0

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,7 +11,8 @@ from typing import Any
 import structlog
 
 from services.terminal.backends.base import BoxEvent, EventKind, Isolation, Place, Start, ignore_event
-from services.terminal.broker.wire import COMMAND, LINE_BYTES_MAX, SOCKET_NAME, Message, read, write
+from services.terminal.broker.child import Child
+from services.terminal.broker.wire import LINE_BYTES_MAX, SOCKET_NAME, Message, read, write
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.links import connected
 from services.terminal.settings import Settings
@@ -38,7 +38,7 @@ class BrokerBackend:
         self.on_event: Callable[[BoxEvent], None] = ignore_event
         self._places: dict[str, Place] = {}  # boxes that should be running
         self.running: set[str] = set()
-        self._process: asyncio.subprocess.Process | None = None
+        self._child = Child() if settings.box_broker == "child" else None
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -61,7 +61,8 @@ class BrokerBackend:
         while True:
             began = clock()
             try:
-                await self._ensure_process()
+                if self._child is not None:
+                    await self._child.ensure()
                 connection = connected(self._settings.root, SOCKET_NAME)
             except OSError:  # it is starting
                 await asyncio.sleep(RETRY_SECONDS)
@@ -87,16 +88,6 @@ class BrokerBackend:
         finally:
             await end([adopting])
             self._disconnected()
-
-    async def _ensure_process(self) -> None:
-        if self._settings.box_broker != "child":
-            return
-        if self._process is not None and self._process.returncode is None:
-            return
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.terminal", COMMAND),
-            stdin=asyncio.subprocess.PIPE,
-        )
 
     async def _adopt_all(self) -> None:
         """Compare what is running with what should be; the rest has ended meanwhile."""
@@ -200,9 +191,8 @@ class BrokerBackend:
         if self._keeping is not None:
             await end([self._keeping])
         self._disconnected()
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            await self._process.wait()
+        if self._child is not None:
+            await self._child.close()
 
 
 def _box(place: Place) -> dict[str, str]:
