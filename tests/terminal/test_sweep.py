@@ -251,7 +251,7 @@ def test_unisolated_shells_are_refused_in_production_and_off_loopback(tmp_path: 
     with pytest.raises(ValueError, match="isolates nothing"):
         Settings.model_validate({**values, "box_backend": "process"})
     with pytest.raises(ValueError, match="loopback"):
-        Settings.model_validate({"host": "0.0.0.0", "data_dir": tmp_path})
+        Settings.model_validate({"host": "0.0.0.0", "data_dir": tmp_path, "docker_socket": "/nowhere"})
 
 
 async def test_box_without_an_engine_is_refused_and_marked_as_failed(world: World) -> None:
