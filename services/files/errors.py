@@ -3,12 +3,6 @@
 from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Problem, TooLarge, Unavailable
 
 
-class BadForm(BadRequest):
-    """The body must be multipart/form-data with one file in the field `file`: curl -F file=@report.pdf."""
-
-    code = "bad_form"
-
-
 class BadName(Invalid):
     """A file cannot have this name."""
 

@@ -1,7 +1,6 @@
 """The endpoints of the files service."""
 
 from services.files.errors import (
-    BadForm,
     BadName,
     BadUploadHeader,
     BeingScanned,
@@ -23,6 +22,7 @@ from services.files.handlers import downloading, files, resumable, shares, trash
 from services.files.schemas import UploadForm
 from services.files.uploads import tus_headers
 from shared.errors import BadRequest, Impersonated, Invalid, UnsupportedMediaType
+from shared.http.forms import BadForm
 from shared.http.operations import Operation
 from shared.http.ranges import RangeNotSatisfiable
 from shared.identity.tokens import in_person, public

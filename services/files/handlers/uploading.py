@@ -1,8 +1,11 @@
 """Uploading a file as a form."""
 
+from functools import partial
+
 from sqlmodel import Session
 from starlette.requests import Request
 
+from services.files.errors import FileTooLarge
 from services.files.models import FileState
 from services.files.names import good_name, last_part
 from services.files.schemas import FileOut
@@ -10,12 +13,13 @@ from services.files.settings import Settings
 from services.files.storage.staging import Landed
 from services.files.uploads.description import Described, describe, permitted
 from services.files.uploads.intake import Intake, add_file
-from services.files.uploads.multipart import FilePart, Form, too_large
 from shared.caller import Caller
 from shared.data.database import Database
+from shared.errors import FieldFault
 from shared.events import Trail
+from shared.http.forms import Expected, FilePart, Form
 
-FIELDS = frozenset({"visibility", "metadata"})
+FILE_FIELD, FIELDS = "file", frozenset({"visibility", "metadata"})
 
 
 async def upload_file(
@@ -23,7 +27,7 @@ async def upload_file(
 ) -> FileOut:
     """Upload a file: a form with the field `file`, and optionally `visibility` and `metadata`."""
     limit = settings.max_file_size
-    form = Form(request, FIELDS, limit)
+    form = Form(request, Expected(FILE_FIELD, FIELDS, limit, partial(too_large, limit)))
     pieces = aiter(form)
     part = await anext(pieces)
     assert isinstance(part, FilePart)  # an empty form is refused, and a FilePart always comes first
@@ -41,6 +45,15 @@ async def upload_file(
         return await database.run(
             _write_down, caller, place.key, described, landed, intake.first_state, trail
         )
+
+
+def too_large(limit: int) -> FileTooLarge:
+    fault = FieldFault(field=FILE_FIELD, code="too_large", message=f"at most {limit} bytes")
+    return FileTooLarge(
+        f"Form uploads are limited to {limit} bytes; send larger files to /files/uploads in chunks.",
+        limit_bytes=limit,
+        errors=[fault],
+    )
 
 
 def _write_down(

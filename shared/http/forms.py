@@ -1,26 +1,41 @@
-"""A multipart form with one file, parsed as it arrives, without buffering the file."""
+"""A multipart form with files, parsed as it arrives, without buffering the files."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from services.files.errors import BadForm, FileTooLarge
-from shared.errors import BadRequest, FieldFault, UnsupportedMediaType
+from shared.errors import BadRequest, FieldFault, Problem, UnsupportedMediaType
 
-PARTS_MAX = 10
+FIELDS_MAX = 9
 PART_HEADERS_MAX = 8
 PART_HEADER_BYTES_MAX = 4096
 FIELD_BYTES_MAX = 16 * 1024
-OVERHEAD_BYTES_MAX = PARTS_MAX * (PART_HEADERS_MAX * PART_HEADER_BYTES_MAX + FIELD_BYTES_MAX)
-FILE_FIELD = "file"
+PART_OVERHEAD_BYTES_MAX = PART_HEADERS_MAX * PART_HEADER_BYTES_MAX + FIELD_BYTES_MAX
+
+
+class BadForm(BadRequest):
+    """The body must be multipart/form-data, as built by `curl -F` or by a browser."""
+
+    code = "bad_form"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a form may contain: files in one field, and text in the others."""
+
+    file_field: str
+    fields: frozenset[str]
+    bytes_max: int  # of all files together
+    too_large: Callable[[], Problem]
+    files_max: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """The start of the file: its headers, and its maximum size if known."""
+    """The start of a file: its headers, and its maximum size if known."""
 
     name: str
     declared_type: str | None
@@ -42,18 +57,17 @@ class _Part:
 
 
 class Form:
-    """Yields the FilePart, then its content; the other fields are in `fields` at the end."""
+    """Yields a FilePart for each file, then its content; the other fields are in `fields` at the end."""
 
-    def __init__(self, request: Request, allowed: frozenset[str], file_bytes_max: int) -> None:
+    def __init__(self, request: Request, expected: Expected) -> None:
         self.fields: dict[str, str] = {}
-        self._file_bytes_max = file_bytes_max
+        self._expected = expected
         self._request = request
-        self._allowed = allowed
         self._boundary = _boundary(request.headers.get("content-type"))
         self._found: list[FilePart | bytes] = []
         self._part = _Part()
-        self._parts = 0
-        self._has_file = self._is_complete = False
+        self._parts = self._files = 0
+        self._is_complete = False
         self._received = 0
         self._piece = b""
         self._parser = MultipartParser(
@@ -89,20 +103,25 @@ class Form:
                 "The body is not the form that its Content-Type announces; let your client build the form."
             ) from error
         except ClientDisconnect as error:
-            raise BadRequest("The connection was closed before the whole file had arrived.") from error
+            raise BadRequest("The connection was closed before the whole form had arrived.") from error
         if not self._is_complete:
             raise BadForm("The form is incomplete; send it again.")
-        if not self._has_file:
-            raise BadForm(errors=[FieldFault(field=FILE_FIELD, code="missing", message="must be given")])
+        if not self._files:
+            fault = FieldFault(field=self._expected.file_field, code="missing", message="must be given")
+            raise BadForm(errors=[fault])
+
+    @property
+    def _parts_max(self) -> int:
+        return self._expected.files_max + FIELDS_MAX
 
     def _check_size(self, size: int) -> None:
-        if size > self._file_bytes_max + OVERHEAD_BYTES_MAX:
-            raise too_large(self._file_bytes_max)
+        if size > self._expected.bytes_max + self._parts_max * PART_OVERHEAD_BYTES_MAX:
+            raise self._expected.too_large()
 
     def _begin_part(self) -> None:
         self._parts += 1
-        if self._parts > PARTS_MAX:
-            raise BadForm(f"The form has more than {PARTS_MAX} parts.")
+        if self._parts > self._parts_max:
+            raise BadForm(f"The form has more than {self._parts_max} parts.")
         self._part = _Part()
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
@@ -120,15 +139,17 @@ class Form:
         part = self._part
         kind, options = parse_options_header(part.headers.get(b"content-disposition"))
         part.field_name = options.get(b"name", b"").decode("utf-8", "replace")
-        part.is_file = part.field_name == FILE_FIELD
-        if kind != b"form-data" or not (part.is_file or part.field_name in self._allowed):
-            known = ", ".join([FILE_FIELD, *sorted(self._allowed)])
+        expected = self._expected
+        part.is_file = part.field_name == expected.file_field
+        if kind != b"form-data" or not (part.is_file or part.field_name in expected.fields):
+            known = ", ".join([expected.file_field, *sorted(expected.fields)])
             raise BadForm(f"The form has an unknown field; the known fields are: {known}.")
         if not part.is_file:
             return
-        if self._has_file:
-            raise BadForm("The form has more than one file; send one request for each.")
-        self._has_file = True
+        if self._files == expected.files_max:
+            limit = f"{expected.file_field} may occur at most {expected.files_max} times"
+            raise BadForm(f"The field {limit}; send several requests.")
+        self._files += 1
         part.file_name = _text(options.get(b"filename", b""), "filename")
 
     def _begin_file(self, position: int) -> None:
@@ -171,15 +192,6 @@ class Form:
 
     def _end(self) -> None:
         self._is_complete = True
-
-
-def too_large(limit: int) -> FileTooLarge:
-    fault = FieldFault(field=FILE_FIELD, code="too_large", message=f"at most {limit} bytes")
-    return FileTooLarge(
-        f"Form uploads are limited to {limit} bytes; send larger files to /files/uploads in chunks.",
-        limit_bytes=limit,
-        errors=[fault],
-    )
 
 
 def _boundary(content_type: str | None) -> bytes:
