@@ -134,7 +134,7 @@ async def test_openapi_document_is_valid_and_complete(service: str, tmp_path: Pa
     sound(document)
     assert document["info"]["title"] == service
     assert set(document["paths"]) == {
-        one.path for one in operations(service) if not one.path.startswith("/internal")
+        one.path.replace(":path}", "}") for one in operations(service) if not one.path.startswith("/internal")
     }
 
 

@@ -1,5 +1,7 @@
 """Every endpoint of the terminal service."""
 
+from typing import Any
+
 from services.terminal.access import READ, READ_FILES, WRITE
 from services.terminal.errors import (
     BadSignature,
@@ -44,11 +46,21 @@ from services.terminal.handlers import (
     sockets,
     tabs,
     terminals,
+    threecompute,
     trash,
     webhook,
 )
 from services.terminal.protocol import SUBPROTOCOL
-from shared.errors import BadRequest, Impersonated, NotFound, Stale, TooLarge, TooManyRequests
+from shared.errors import (
+    BadRequest,
+    Impersonated,
+    NotFound,
+    Stale,
+    TooLarge,
+    TooManyRequests,
+    UnsupportedMediaType,
+)
+from shared.http.forms import BadForm
 from shared.http.operations import Operation
 from shared.http.ranges import RangeNotSatisfiable
 from shared.http.sockets import Socket
@@ -64,6 +76,79 @@ WRITING = (*READING, Exists, HomeFull, StorageFull)
 SOCKETIO = "/socket.io/"
 PORTS = "/terminal/ports"
 SESSIONS, ONE_SESSION = "/terminal/sessions", "/terminal/sessions/{terminal_id}"
+
+JSON, BYTES, FORM = "application/json", "application/octet-stream", "multipart/form-data"
+SHOWING = (*READING, BadRequest)
+CHANGING = (*WRITING, BadRequest)
+UPLOADING = (*CHANGING, BadForm, FileTooLarge, TooManyEntries, UnsupportedMediaType)
+BODY = (BadRequest, TooLarge)
+PATH = "/file/{path:path}"
+
+
+_SAVING: dict[str, Any] = {"scope": WRITE, "body_type": JSON, "errors": (*BODY, Stale)}
+
+
+_MOVING: dict[str, Any] = {"access": in_person, "scope": WRITE, "body_type": JSON}
+
+
+_UPLOADING: dict[str, Any] = {"access": in_person, "scope": WRITE, "body_type": FORM, "errors": UPLOADING}
+
+
+# The paths of 3Compute's pages. The gateway serves them below /api as well, and rewrites the other spellings:
+# /tabs, /files/move, /files/copy and /files/file.
+THREECOMPUTE = [
+    Operation("GET", "/auth/tabs", threecompute.show_tab_list, scope=READ),
+    Operation("POST", "/auth/tabs", threecompute.save_tab_list, **_SAVING),
+    Operation("GET", "/tabs/", threecompute.show_newest_tab_list, scope=READ),
+    Operation("POST", "/tabs/", threecompute.save_newest_tab_list, **_SAVING),
+    Operation(
+        "POST",
+        "/terminal/close-tab",
+        threecompute.close_tab,
+        scope=WRITE,
+        body_type=JSON,
+        errors=(*BODY, NotFound),
+    ),
+    Operation("GET", "/list-files", threecompute.list_paths, scope=READ_FILES, errors=SHOWING),
+    Operation(
+        "GET", "/files/list", threecompute.list_paths_with_classrooms, scope=READ_FILES, errors=SHOWING
+    ),
+    Operation("POST", "/upload", threecompute.upload_over, **_UPLOADING),
+    Operation("POST", "/upload-folder", threecompute.upload_folder_over, **_UPLOADING),
+    Operation("POST", "/files/upload", threecompute.upload_new, **_UPLOADING),
+    Operation("POST", "/files/upload-folder", threecompute.upload_new_folder, **_UPLOADING),
+    Operation("POST", "/move", threecompute.move_path, errors=(*CHANGING, TooLarge), **_MOVING),
+    Operation(
+        "POST", "/copy", threecompute.copy_path, errors=(*CHANGING, TooLarge, TooManyEntries), **_MOVING
+    ),
+    Operation(
+        *("GET", PATH, threecompute.show_path),
+        scope=READ_FILES,
+        sends_bytes=True,
+        errors=(*SHOWING, RangeNotSatisfiable),
+    ),
+    Operation(
+        *("POST", PATH, threecompute.create_path),
+        access=in_person,
+        scope=WRITE,
+        body_type=BYTES,
+        errors=(*CHANGING, FileTooLarge),
+    ),
+    Operation(
+        *("PUT", PATH, threecompute.write_path),
+        access=in_person,
+        scope=WRITE,
+        body_type=BYTES,
+        errors=(*CHANGING, FileTooLarge),
+    ),
+    Operation("DELETE", PATH, threecompute.delete_path, access=in_person, scope=WRITE, errors=CHANGING),
+    Operation(
+        *("GET", "/files/download/{path:path}", threecompute.download_path),
+        scope=READ_FILES,
+        sends_bytes=True,
+        errors=(*SHOWING, RangeNotSatisfiable),
+    ),
+]
 
 OPERATIONS = [
     Operation(
@@ -263,6 +348,7 @@ OPERATIONS = [
         scope=ADMINISTER,
         status=204,
     ),
+    *THREECOMPUTE,
 ]
 SOCKETS = [
     Socket(

@@ -63,7 +63,7 @@ def document(name: str, version: str, endpoints: Sequence[Endpoint]) -> dict[str
     schemas = _Schemas(shown)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in shown:
-        item = paths.setdefault(endpoint.operation.path, {})
+        item = paths.setdefault(endpoint.operation.path.replace(":path}", "}"), {})
         item[endpoint.operation.method.lower()] = _operation(name, endpoint, schemas)
     return frame(name, version, paths, schemas.definitions)
 

@@ -1,10 +1,10 @@
 """Operations of a service: each is one line of routes.py and one annotated function.
 
-Parameters named in the path come from the path; `query` and `body` are pydantic models; every other
-parameter is injected by type (Session, Caller, IfMatch, or what the service provides). The return annotation
-is the schema of the response; a Response is sent as it is. An optional body is annotated `Model | None`. A
-handler that takes a Session is a plain `def`: it runs in a thread, in one transaction that commits after the
-response is serialised and before it is sent.
+Parameters named in the path come from the path; `{name:path}` matches the rest of it, with slashes. `query`
+and `body` are pydantic models; every other parameter is injected by type (Session, Caller, IfMatch, or what
+the service provides). The return annotation is the schema of the response; a Response is sent as it is. An
+optional body is annotated `Model | None`. A handler that takes a Session is a plain `def`: it runs in a
+thread, in one transaction that commits after the response is serialised and before it is sent.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from shared.identity.tokens import Access, signed_in
 # other requests for a second.
 BODY_BYTES_MAX = 64 * 1024
 TAKES_IN = ("POST", "PUT", "PATCH")  # methods that need disk space
-_IN_PATH = re.compile(r"{(\w+)}")
+_IN_PATH = re.compile(r"{(\w+)(?::path)?}")
 _BUILT_LATER = ConfigDict(defer_build=True)  # when first used: most operations are rarely called
 
 

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.terminal.access import Door
-from services.terminal.errors import IntoItself, NoPrecondition
+from services.terminal.errors import NoPrecondition
+from services.terminal.workspace import changes
 from services.terminal.workspace.download import file_answer, zip_answer
 from services.terminal.workspace.paths import Parts, parts_of
 from services.terminal.workspace.schemas import (
@@ -23,8 +24,8 @@ from services.terminal.workspace.schemas import (
 )
 from services.terminal.workspace.trash import TrashCan
 from services.terminal.workspace.tree import Entry, Tree
-from services.terminal.workspace.walks import Budget, copy, list_all, list_folder
-from services.terminal.workspace.workspaces import STAGING, Upload, Workspaces, remove_for_good
+from services.terminal.workspace.walks import list_all, list_folder
+from services.terminal.workspace.workspaces import Upload, Workspaces, remove_for_good
 from shared.caller import Caller
 from shared.errors import FieldFault, Invalid, Stale
 from shared.http.schemas import Page
@@ -131,9 +132,7 @@ async def move_entry(
     source, target = parts_of(body.source, "source"), parts_of(body.destination, "destination")
     trail.resource = body.source
     trail.add(destination=body.destination)
-    await _clear(trash, workspaces, caller.id, source, target, overwrite=body.overwrite)
-    async with workspaces.quota.room(caller.id, 0, len(target)):  # folders that are created on the way
-        return _out(await workspaces.run(caller.id, Tree.move, source, target))
+    return _out(await changes.move(workspaces, trash, caller.id, (source, target), overwrite=body.overwrite))
 
 
 async def copy_entry(
@@ -150,38 +149,7 @@ async def copy_entry(
     source, target = parts_of(body.source, "source"), parts_of(body.destination, "destination")
     trail.resource = body.source
     trail.add(destination=body.destination)
-    await workspaces.quota.usage(caller.id, fresh=True)
-    left = workspaces.quota.left(caller.id)
-    await _clear(trash, workspaces, caller.id, source, target, overwrite=body.overwrite)
-    budget = Budget(left.bytes, left.entries)
-    entry = await workspaces.run(caller.id, _copy, source, target, budget)
-    workspaces.quota.forget(caller.id)
-    return _out(entry)
-
-
-def _copy(tree: Tree, source: Parts, target: Parts, budget: Budget) -> Entry:
-    with tree.in_area(STAGING) as staging:
-        return tree.put_back(staging, copy(tree, source, staging, budget), target)
-
-
-async def _clear(
-    trash: TrashCan, workspaces: Workspaces, owner: str, source: Parts, target: Parts, *, overwrite: bool
-) -> None:
-    """Move what is at the target to the trash, if there is a source to replace it."""
-    if target[: len(source)] == source or source[: len(target)] == target:
-        raise IntoItself
-    if overwrite:
-        await workspaces.run(owner, Tree.entry, source)
-        if await workspaces.run(owner, _is_there, target):
-            await trash.put(owner, target)
-
-
-def _is_there(tree: Tree, parts: Parts) -> bool:
-    try:
-        tree.entry(parts)
-    except FileNotFoundError:
-        return False
-    return True
+    return _out(await changes.copy(workspaces, trash, caller.id, (source, target), overwrite=body.overwrite))
 
 
 async def delete_entry(

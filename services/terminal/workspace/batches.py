@@ -41,21 +41,43 @@ class Batch:
         return sum(size for _, size in self.entries)
 
 
+def begin_form(tree: Tree) -> str:
+    """Make an empty batch for the files of a form, whose names and sizes are known only at its end."""
+    with tree.in_area(FOLDER) as folder:
+        return _made(folder)
+
+
+def describe(tree: Tree, batch_id: str, entries: Sequence[tuple[str, int]], *, overwrite: bool) -> None:
+    """Store the manifest of a form's batch; raises Exists unless files may be overwritten."""
+    if not overwrite and (conflicts := _conflicts(tree, [path for path, _ in entries])):
+        raise Exists(conflicts=conflicts)
+    with tree.in_area(FOLDER) as folder, _opened(folder, batch_id) as inside:
+        _write_manifest(inside, entries, overwrite=overwrite)
+
+
 def begin(tree: Tree, destination: Parts, entries: Sequence[tuple[str, int]], *, overwrite: bool) -> Batch:
     """Store a manifest; raises Exists with the conflicts unless files may be overwritten."""
     paths = [joined(*destination, *parts_of(path, "entries")) for path, _ in entries]
     if not overwrite and (conflicts := _conflicts(tree, paths)):
         raise Exists(conflicts=conflicts)
     with tree.in_area(FOLDER) as folder:
-        if len(os.listdir(folder)) >= BATCHES_MAX:
-            raise TooManyEntries(f"You have {BATCHES_MAX} unfinished batches; finish or delete one first.")
         sized = [(path, size) for path, (_, size) in zip(paths, entries, strict=True)]
-        batch = Batch(new_id(), overwrite, sized)
-        os.mkdir(batch.id, 0o700, dir_fd=folder)
+        batch = Batch(_made(folder), overwrite, sized)
         with _opened(folder, batch.id) as inside:
-            content = {"overwrite": overwrite, "entries": batch.entries}
-            _write_file(inside, MANIFEST, json.dumps(content).encode())
+            _write_manifest(inside, batch.entries, overwrite=overwrite)
     return batch
+
+
+def _made(folder: int) -> str:
+    if len(os.listdir(folder)) >= BATCHES_MAX:
+        raise TooManyEntries(f"You have {BATCHES_MAX} unfinished batches; finish or delete one first.")
+    batch_id = new_id()
+    os.mkdir(batch_id, 0o700, dir_fd=folder)
+    return batch_id
+
+
+def _write_manifest(inside: int, entries: Sequence[tuple[str, int]], *, overwrite: bool) -> None:
+    _write_file(inside, MANIFEST, json.dumps({"overwrite": overwrite, "entries": entries}).encode())
 
 
 def folders_for(tree: Tree, destination: Parts, entries: Sequence[tuple[str, int]], most: int) -> int:
@@ -142,6 +164,51 @@ def _missing(batch: Batch, inside: int) -> list[tuple[int, int]]:
     return spans
 
 
+class FormWriter:
+    """Writes the files of a form into its batch, one after the other."""
+
+    def __init__(self, tree: Tree, batch_id: str) -> None:
+        with tree.in_area(FOLDER) as folder:
+            self._folder = os.open(batch_id, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        self._owner = tree.owner
+        self._file, self._number = -1, 0
+        self.sizes: list[int] = []
+
+    def begin(self) -> None:
+        """Begin the next file."""
+        self.end()
+        self._file = os.open(str(self._number), _CREATE, 0o600, dir_fd=self._folder)
+        self._number += 1
+        self.sizes.append(0)
+
+    def write(self, piece: bytes) -> None:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        self.sizes[-1] += len(piece)
+
+    def end(self) -> None:
+        """Complete the file that is being written, if there is one."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            _complete(file, self._owner)
+
+    def close(self) -> None:
+        for descriptor in (self._file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _complete(file: int, owner: tuple[int, int]) -> None:
+    """Give a written file to the owner of the workspace, and close it."""
+    try:
+        os.fchmod(file, FILE_MODE)
+        if os.getuid() == 0:
+            os.fchown(file, *owner)
+    finally:
+        os.close(file)
+
+
 class Writer:
     """Splits one body into the contents of consecutive entries; their sizes are in the manifest."""
 
@@ -179,11 +246,8 @@ class Writer:
             self._complete()
 
     def _complete(self) -> None:
-        os.fchmod(self._file, FILE_MODE)
-        if os.getuid() == 0:
-            os.fchown(self._file, *self._owner)
-        os.close(self._file)
-        self._file = -1
+        file, self._file = self._file, -1
+        _complete(file, self._owner)
         os.rename(self._part, str(self._number), src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._number += 1
 

@@ -1,0 +1,67 @@
+"""Uploads as a form: limits, and what is left of a form that was refused."""
+
+from pathlib import Path
+
+from tests.terminal.support import Owner, Service
+
+DATABASES = ("sqlite", "postgresql")
+UPLOAD = "/files/upload"
+MIB = 1 << 20
+
+
+def batches_of(service: Service, owner: Owner) -> list[Path]:
+    return [*(service.folder / "terminal" / "homes" / ".areas" / owner.user_id / "batches").glob("*")]
+
+
+async def paths(owner: Owner) -> list[str]:
+    files: list[str] = (await owner.client.get("/list-files")).json()["files"]
+    return files
+
+
+async def test_files_of_a_form_appear_together_and_leave_nothing_else(owner: Owner, service: Service) -> None:
+    files = [("files", (name, name.encode() * MIB)) for name in ("a", "b")] + [("files", ("empty", b""))]
+    assert (await owner.client.post(UPLOAD, files=files)).status_code == 200
+    assert (await owner.client.get("/file/b")).content == b"b" * MIB
+    assert await paths(owner) == ["a", "b", "empty"]
+    assert batches_of(service, owner) == []
+
+
+async def test_form_above_a_limit_leaves_nothing_behind(owner: Owner, service: Service) -> None:
+    """The service accepts 4 MiB in a request and 10 MiB in a home."""
+    large = [("files", (name, b"x" * (3 * MIB))) for name in "ab"]
+    refused = await owner.client.post(UPLOAD, files=large)
+    assert (refused.status_code, refused.json()["code"]) == (413, "file_too_large")
+    fits = {"files": ("1", b"x" * (3 * MIB))}
+    for number in range(3):
+        assert (
+            await owner.client.post(UPLOAD, files=fits, data={"destination": str(number)})
+        ).status_code == 200
+    full = await owner.client.post(UPLOAD, files=fits, data={"destination": "3"})
+    assert (full.status_code, full.json()["code"]) == (507, "home_full")
+    many = [("files", (str(number), b"")) for number in range(1001)]
+    refused = await owner.client.post(UPLOAD, files=many)
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_form")
+    assert await paths(owner) == ["0/", "0/1", "1/", "1/1", "2/", "2/1"]
+    assert batches_of(service, owner) == []
+
+
+async def test_form_that_breaks_off_or_conflicts_stores_nothing(owner: Owner, service: Service) -> None:
+    kept = {"files": ("kept", b"1")}
+    assert (await owner.client.post(UPLOAD, files=kept)).status_code == 200
+    both = [("files", ("new", b"2")), ("files", ("kept", b"2"))]
+    refused = await owner.client.post(UPLOAD, files=both)
+    assert (refused.status_code, refused.json()["conflicts"]) == (409, ["kept"])
+    request = owner.client.build_request("POST", UPLOAD, files=both, data={"overwrite": "true"})
+    half = (await request.aread())[:-30]
+    headers = {"Content-Type": request.headers["Content-Type"]}
+    assert (await owner.client.post(UPLOAD, content=half, headers=headers)).status_code == 400
+    assert await paths(owner) == ["kept"]
+    assert (await owner.client.get("/file/kept")).content == b"1"
+    assert batches_of(service, owner) == []
+
+
+async def test_impersonated_or_limited_callers_change_no_file(owner: Owner, service: Service) -> None:
+    async with Owner(service.url, user_id=owner.user_id, client_id="c", scope="workspace:read") as reader:
+        assert (await reader.client.get("/list-files")).status_code == 200
+        for method, path in (("POST", UPLOAD), ("PUT", "/file/a"), ("DELETE", "/file/a"), ("POST", "/move")):
+            assert (await reader.client.request(method, path)).status_code == 403
