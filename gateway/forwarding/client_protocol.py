@@ -28,7 +28,7 @@ TARGET = "gatehouse.target"  # scope key of the target as the client sent it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
-BEGUN_BYTES = len("\r\n") + 1  # with so many bytes a head has begun; fewer may be an empty line
+BEGUN_BYTES = len("\r\n") + 1  # from this many bytes on a head has begun; fewer may be an empty line
 
 log = structlog.get_logger(__name__)
 

@@ -88,7 +88,7 @@ class LimitStore:
 
     def __init__(self, url: str, take_seconds: float = TAKE_SECONDS) -> None:
         self.is_up = False
-        self.gateways = 1  # those that share the limits, as far as is known
+        self.gateways = 1  # gateways that are known to share the limits
         # Imported late: most gateways run without Redis.
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff

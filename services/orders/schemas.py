@@ -77,11 +77,13 @@ class PlaceOrder(Input):
         return name, quantity, price, self.currency or CURRENCY
 
     def require_lines_only(self) -> None:
-        """Refuse other fields beside `lines`: name and price are those of the products."""
+        """Refuse other fields together with `lines`: name and price are those of the products."""
         others = self.model_fields_set - {"lines"}
         if others:
             raise _faults(
-                others, "extra", "must be left out beside `lines`, as products have names and prices"
+                others,
+                "extra",
+                "must be left out if there are `lines`, because products have names and prices",
             )
 
 

@@ -142,7 +142,7 @@ class Deployments:
             except Problem as problem:  # the database is unreachable
                 log.warning("deployments_wait", error=problem.code)
                 await self._try_again()
-            except Exception:  # if this task ended, nothing would be deployed any more
+            except Exception:  # if this task ended, nothing more would be deployed
                 log.exception("deployments_interrupted")
                 await self._try_again()
 

@@ -204,7 +204,7 @@ class Peer:
 
 
 def _failure(error: "httpx.HTTPError") -> Unavailable:
-    """Return the outcome of the request, as far as the error shows it."""
+    """Return what the error reveals about the outcome of the request."""
     import httpx
 
     if isinstance(error, httpx.ReadTimeout):

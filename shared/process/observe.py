@@ -50,8 +50,10 @@ class Durations(Histogram):
                 bucket.inc(count)
 
 
-REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
-DURATION = Durations("http_request_duration_seconds", "Time to answer", ["route"], buckets=BOUNDS_SECONDS)
+REQUESTS = Counter("http_requests_total", "Requests that got a response", ["route", "method", "status"])
+DURATION = Durations(
+    "http_request_duration_seconds", "Duration of requests", ["route"], buckets=BOUNDS_SECONDS
+)
 
 # The current request; structlog's own context variables cost five times as much to bind and merge.
 current_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)

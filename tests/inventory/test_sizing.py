@@ -54,7 +54,7 @@ def test_smaller_sizes_must_carry_the_load_with_some_reserve(
     assert fitting(size, load) == expected
 
 
-def test_percentile_is_not_exceeded_by_so_many_percent_of_the_values() -> None:
+def test_percentile_is_not_exceeded_by_its_share_of_the_values() -> None:
     assert percentile([float(one) for one in range(1, 101)], 95) == 95
     assert (percentile([7.0], 95), percentile([], 95)) == (7.0, 0.0)
 

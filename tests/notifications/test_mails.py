@@ -246,7 +246,7 @@ async def test_mail_that_expired_or_cannot_be_addressed_is_not_sent(
     assert not server.to(late.email)
 
 
-async def test_address_gets_only_so_many_notices_a_day_but_every_mail_of_auth(
+async def test_daily_limit_of_an_address_applies_to_notices_and_not_to_mails_of_auth(
     start: Start, server: Server
 ) -> None:
     me, _ = person()

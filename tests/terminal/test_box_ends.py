@@ -45,7 +45,7 @@ async def test_box_that_ends_without_a_request_loses_its_terminals_and_can_start
     assert (await state_of(world, "ann"))["state"] == "running"
 
 
-async def test_viewers_are_told_that_a_program_was_killed_for_its_memory(world: World) -> None:
+async def test_viewers_are_notified_that_a_program_was_killed_for_its_memory(world: World) -> None:
     place = await world.boxes.ensure("ann")
     session = world.terminals._expect({"id": new_id(), "owner": "ann", "epoch": "1"})
     viewer = Viewer(may_write=True)

@@ -208,7 +208,7 @@ async def test_processes_of_other_users_are_refused(settings: Settings) -> None:
     assert engine.calls == []
 
 
-async def test_call_that_fails_for_any_other_reason_is_answered_all_the_same(settings: Settings) -> None:
+async def test_call_that_fails_for_any_other_reason_still_gets_a_response(settings: Settings) -> None:
     async with served(settings, Engine(settings)):
         answer = await asked(settings, {"id": 1, "method": "describe"})
     assert answer == {"id": 1, "error": "engine_unavailable"}

@@ -177,7 +177,7 @@ async def test_boxes_started_one_after_another_all_have_every_limit(service: Ser
     assert {*containers(docker, service)} == before
 
 
-async def test_viewer_is_told_that_a_program_was_killed_for_its_memory(
+async def test_viewer_is_notified_that_a_program_was_killed_for_its_memory(
     service: Service, owner: Owner
 ) -> None:
     async with owner.watching(await owner.open()) as screen:

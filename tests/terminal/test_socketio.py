@@ -133,7 +133,7 @@ async def test_page_is_told_to_restart_a_shell_that_has_ended(owner: Owner) -> N
         assert seen[-2:] == [event("terminal-restart-required"), "41"]
 
 
-async def test_client_without_credentials_is_told_so_and_disconnected(service: Service) -> None:
+async def test_client_without_credentials_gets_an_error_and_is_disconnected(service: Service) -> None:
     async with httpx.AsyncClient(base_url=service.url) as stranger:
         sid = await connect(stranger)
         await post(stranger, sid, "40", event("resize", cols=80, rows=24))

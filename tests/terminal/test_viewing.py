@@ -43,7 +43,7 @@ class Door:
         await websocket.close(4401)
 
 
-async def test_what_a_revoked_viewer_goes_on_sending_does_not_reach_the_session() -> None:
+async def test_what_a_revoked_viewer_still_sends_does_not_reach_the_session() -> None:
     session = Session("terminal", "ann", "epoch", 24, 80)
     holder, door = Holder(session), Door(session)
     app = Starlette(routes=[WebSocketRoute("/", door.serve)])

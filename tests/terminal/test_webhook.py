@@ -150,7 +150,7 @@ async def test_signature_that_is_missing_malformed_or_wrong_starts_nothing(clien
     assert await deployments(client) == []
 
 
-async def test_other_events_are_answered_with_204_and_malformed_ones_with_400(
+async def test_other_events_get_204_and_malformed_ones_400(
     client: httpx.AsyncClient,
 ) -> None:
     others = [event(head_branch="feature"), event(conclusion="failure"), b'{"zen": "ping"}', b"{}"]

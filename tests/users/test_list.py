@@ -92,7 +92,7 @@ class TestSearch:
         assert await ids(users, q=f"{mark}{text}") == [ada.id]
 
     @pytest.mark.parametrize("wildcard", ["%", "_", "%_", "\\"])
-    async def test_wildcard_finds_nobody(
+    async def test_wildcard_finds_no_user(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, wildcard: str
     ) -> None:
         mark = tag()

@@ -33,7 +33,7 @@ _NOT_CALLED = frozenset(("resting", "busy"))
 
 
 class Unreachable(Refused):
-    """Duo cannot be reached, or answers 5xx: roles may be allowed to sign in without it."""
+    """Duo cannot be reached, or responds with 5xx: roles may be allowed to sign in without it."""
 
 
 class Prompt(Protocol):

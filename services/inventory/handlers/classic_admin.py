@@ -113,7 +113,7 @@ async def classic_test_server(
     found = await servers.tested(server_id, database, secrets, settings)
     if found.status == "error":
         raise ServerRefused(found.detail or "")
-    message = "Connected." if found.status == "connected" else "Nobody was found."
+    message = "Connected." if found.status == "connected" else "No user was found."
     return ClassicServerTest(status=found.status, message=message, details=found.detail or "")
 
 

@@ -115,7 +115,7 @@ def _end(session: Session, server_id: str, started: datetime, seen: int) -> int:
     """Delete the people whom a complete read did not find, and save the server's status."""
     stale = delete(PEOPLE).where(PEOPLE.c.server == server_id, PEOPLE.c.seen < started)
     gone = session.connection().execute(stale).rowcount
-    detail = None if seen else "The bind succeeded, but the search finds nobody."
+    detail = None if seen else "The bind succeeded, but the search found no user."
     status = AccountStatus.CONNECTED if seen else AccountStatus.LIMITED
     servers.keep_status(session, server_id, status, detail, synced=started if seen else None)
     return int(gone)

@@ -120,7 +120,7 @@ class LdapServerOut(Versioned):
 
 
 class LdapTest(Output):
-    """The result of a test: connected, limited if the search finds nobody, or error."""
+    """The result of a test: connected, limited if the search found no user, or error."""
 
     model_config = example({"status": "connected", "detail": None})
 

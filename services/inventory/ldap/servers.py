@@ -104,7 +104,7 @@ async def _test(row: Mapping[str, Any], secrets: LdapSecrets, settings: Settings
                 return LdapTest(status="connected", detail=None)
     except LdapFailed as error:
         return LdapTest(status="error", detail=str(error))
-    return LdapTest(status="limited", detail="The bind succeeded, but the search finds nobody.")
+    return LdapTest(status="limited", detail="The bind succeeded, but the search found no user.")
 
 
 def password_of(row: Mapping[str, Any], secrets: LdapSecrets) -> str:

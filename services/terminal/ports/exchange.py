@@ -30,7 +30,7 @@ class Exchange:
         self.is_abandoned = False  # the client has left before the end of the response
 
     async def ask(self, method: str, target: bytes, headers: Sequence[Header]) -> tuple[int, Shown]:
-        """Send the request's head, then its body beside everything else; return the response's head."""
+        """Send the request's head, then its body concurrently; return the response's head."""
         try:
             request = h11.Request(method=method, target=target, headers=[*headers, (b"connection", b"close")])
             await self._write(request)

@@ -185,7 +185,7 @@ async def test_call_to_a_closed_port_is_an_outage_M4(
 
 
 @pytest.mark.parametrize("call", ["health_check", "token"])
-async def test_call_without_an_answer_ends_at_the_deadline(
+async def test_call_without_a_response_ends_at_the_deadline(
     call: str, duo: FakeDuo, duo_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.auth.duo.prompt.CALL_SECONDS_MAX", 0.5)

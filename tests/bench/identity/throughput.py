@@ -1,4 +1,5 @@
-"""Sign-ins beside a bare bcrypt loop, client credentials a second, and what a cookie costs the gateway.
+"""Sign-ins compared with a bare bcrypt loop, client credentials a second, and what a cookie costs the
+gateway.
 
 The servers share one core and the load generator has the other, as in `tests.bench`. On a busy machine the
 CPU time of the processes says more than the rate.
@@ -113,7 +114,7 @@ def clients(folder: Path) -> None:
 
 
 def cookies(folder: Path) -> None:
-    """The CPU time of the gateway for a request with a session cookie, beside one with a bearer token."""
+    """The CPU time of the gateway for a request with a session cookie, and with a bearer token."""
     suite = Suite(folder, NO_BACKEND)
     costs: dict[str, list[float]] = {}
     with stopping(suite):
