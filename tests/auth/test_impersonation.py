@@ -143,7 +143,9 @@ async def test_each_side_can_end_it(auth: httpx.AsyncClient, admin: dict[str, st
 
 
 @pytest.mark.parametrize("how", ["signs out", "is demoted", "changes the password elsewhere"])
-async def test_it_ends_with_the_admin(auth: httpx.AsyncClient, admin: dict[str, str], how: str) -> None:
+async def test_impersonation_ends_with_the_session_or_role_of_the_admin(
+    auth: httpx.AsyncClient, admin: dict[str, str], how: str
+) -> None:
     ann = await register(auth)
     bob = await register(auth)
     await auth.patch(f"/internal/accounts/{bob['user']['id']}", json={"role": "admin"}, headers=SERVICE)

@@ -104,7 +104,7 @@ class _Part:
                 return
 
     async def _begin(self) -> Reading:
-        """Mark the part as running and return what its source reads with."""
+        """Mark the part as running, and return what its source needs."""
         part = self._part
         try:
             account = await self._database.read(accounts.read, part["account"])
