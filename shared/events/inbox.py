@@ -136,8 +136,14 @@ class Inbox:
         consumer(session, [one.opened(kind) for one in envelopes])
 
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Mark all events as seen; return those not seen before."""
-        by_id = {one.id: one for one in envelopes}
+        """Mark all events as seen; return those not seen before.
+
+        The first of an id counts. From Redis a batch has events of several services, and each can read the
+        ids of the others: a later event must not take the place of an earlier one.
+        """
+        by_id: dict[str, Envelope] = {}
+        for one in envelopes:
+            by_id.setdefault(one.id, one)
         connection = session.connection()
         received = _RECEIVED.process_bind_param(now(), connection.dialect)
         ids = [*by_id] if connection.dialect.name == "postgresql" else to_json([*by_id]).decode()

@@ -64,6 +64,19 @@ def test_event_is_applied_once_however_often_it_arrives(database: Database, inbo
     assert kept(database) == []
 
 
+@pytest.mark.parametrize("attempt", [1, SUSPICIOUS_ATTEMPT])
+def test_event_does_not_take_the_place_of_an_earlier_one_with_its_id(
+    database: Database, inbox: Inbox, attempt: int
+) -> None:
+    """Through Redis, a service can send an event with an id that it has just seen from another service."""
+    one = envelope(1)
+    inbox.receive([one, envelope(2).model_copy(update={"id": one.id}), envelope(3)], attempt)
+    while retry(database, inbox):
+        pass
+
+    assert seen(database) == [1, 3]
+
+
 def test_event_of_a_topic_not_consumed_here_is_ignored(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1, topic="thing.unheard_of")])
 
