@@ -1,6 +1,8 @@
 """The events that the audit service consumes; they are its only input."""
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import Session
@@ -10,9 +12,16 @@ from contracts.exports import Section, exporting
 from services.audit.erasure import ask_for_erasure
 from services.audit.log import Entry, append
 from services.audit.models import RECORDS
-from services.audit.queries import EVERYTHING
+from services.audit.queries import CLOCKS_APART, EVERYTHING
 from services.audit.statements import LOG_ITSELF
+from shared.clock import now
 from shared.events import Consumers, Poison, Recorded
+from shared.ids import first_id, new_id
+
+# What both databases can store, in every time zone.
+STATUS_MIN, STATUS_MAX = -(2**31), 2**31 - 1
+TIME_MIN, TIME_MAX = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def keep(session: Session, events: Sequence[Recorded]) -> None:
@@ -23,7 +32,19 @@ def keep(session: Session, events: Sequence[Recorded]) -> None:
 def _entry(event: Recorded) -> Entry:
     if event.actor == LOG_ITSELF:
         raise Poison("only the log itself may record its own statements")
-    return Entry(id=event.envelope.id, **event.model_dump())
+    moment = event.timestamp.replace(tzinfo=UTC)
+    if not (STATUS_MIN <= event.status <= STATUS_MAX and TIME_MIN < moment < TIME_MAX):
+        raise Poison("its status or its timestamp is out of range")
+    return Entry(id=_listable(event.envelope.id), **event.model_dump())
+
+
+def _listable(event_id: str) -> str:
+    """Return the id, or another one if lists could not continue after it or would show it first for years.
+
+    Services make UUIDs of the current time, but nothing else holds them to it.
+    """
+    is_usual = _ID.fullmatch(event_id) is not None and event_id < first_id(now(), CLOCKS_APART)
+    return event_id if is_usual else new_id()
 
 
 def forget(session: Session, events: Sequence[AccountDeleted]) -> None:

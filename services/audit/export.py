@@ -101,7 +101,7 @@ class PartialExport:
         self._pinned, self._filter = pinned, query.in_words(user_id)
         self.kept: int | None = None
         signed = matching(query, user_id).where(RECORDS.c.seq < pinned.size)
-        self._statement = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
+        self._signed = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
         self._after, self._number = "", 0
         self._stated: set[int] = set()
         self._is_begun = False
@@ -113,12 +113,20 @@ class PartialExport:
 
     def chunk(self, session: Session) -> list[dict[str, Any]]:
         tree = tree_of(session)
-        lines = read_lines(session, self._statement.where(RECORDS.c.id > self._after))
+        lines = read_lines(session, self._signed.where(RECORDS.c.id > self._after))
+        if len(lines) == CHUNK_RECORDS:
+            lines += self._namesakes(session, lines)
         for line in lines:
             self._after, self._number = line["id"], self._number + 1
             line["number"] = self._number
             line["proof"] = [one.hex() for one in tree.inclusion(line["seq"], self._pinned.size)]
         return [*self._statements(session, lines), *lines]
+
+    def _namesakes(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return records with the last id that the chunk did not hold; services choose the ids of events."""
+        last = lines[-1]["id"]
+        here = [line["seq"] for line in lines if line["id"] == last]
+        return read_lines(session, self._signed.where(RECORDS.c.id == last, RECORDS.c.seq.not_in(here)))
 
     def _statements(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return statements on the erasures that cleared fields of these records, if not exported yet."""

@@ -1,0 +1,79 @@
+"""Attacks by a service that may send events: it cannot write to the log, but it chooses what it records."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from services.audit import export as export_module
+from services.audit.models import EVENTS
+from services.audit.settings import Settings
+from shared.ids import new_id
+from tests.audit.attacks import by_service, verdict
+from tests.audit.support import BOB, Log, entry
+from tests.audit.test_events import ADMIN, logs, recorded, send
+
+LAST_ID = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+
+
+@pytest.mark.parametrize("event_id", ["zzzz", "é", "a b", "0198C0DE-4B20-7C31-9000-A7D8E9F01234", LAST_ID])
+async def test_list_continues_after_a_record_whose_event_has_an_odd_id(
+    audit: httpx.AsyncClient, event_id: str
+) -> None:
+    """The cursor of the next page was refused, so nobody could list the records before it."""
+    await send(audit, recorded(), recorded() | {"id": event_id}, recorded() | {"id": event_id})
+    await send(audit, recorded())
+    seen, url = list[int](), "/audit/logs?limit=1"
+    while url:
+        response = await audit.get(url, headers=ADMIN)
+        assert response.status_code == 200, response.text
+        seen += [one["seq"] for one in response.json()]
+        link = response.links.get("next")
+        url = f"/audit/logs{link['url']}" if link else ""
+
+    assert seen == [2, 1, 0], "newest first, and the event once"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"status": 2**31},
+        {"status": -(2**70)},
+        {"timestamp": "0001-01-01T00:00:00+14:00"},
+        {"timestamp": "9999-12-31T23:00:00-14:00"},
+    ],
+)
+async def test_record_that_a_database_cannot_store_is_dead_at_once(
+    audit: httpx.AsyncClient, settings: Settings, field: dict[str, Any]
+) -> None:
+    """While it is retried for a quarter of an hour, records of the same actor wait, of other services too."""
+    await send(audit, recorded(**field), recorded())
+
+    assert len(await logs(audit)) == 1
+    with Log(settings) as log, log.database.transaction(write=False) as session:
+        (parked,) = session.connection().execute(select(EVENTS.parked)).all()
+    assert parked.dead
+
+
+@pytest.mark.parametrize("field", ["user_id", "ip", "user_agent", "request_id", "trace_id", "resource"])
+def test_text_that_postgresql_cannot_store_is_changed(log: Log, field: str) -> None:
+    log.add(entry(**{field: "a\x00b"}), entry(BOB))
+    log.sign()
+    (line, _) = (json.loads(one) for one in log.lines() if b'"type":"record"' in one)
+
+    assert line[field] == "a\ufffdb"
+    assert by_service(log) == "ok"
+
+
+def test_part_of_the_log_has_all_records_with_one_id(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next chunk begins after the last id, and audit forgets after two weeks which ids it has seen."""
+    monkeypatch.setattr(export_module, "CHUNK_RECORDS", 2)
+    same = new_id()
+    log.add(entry(BOB), *(entry(BOB, id=same) for _ in range(3)), entry(BOB))
+    log.sign()
+    lines = log.lines(log.partial(BOB))
+
+    assert sorted(one["seq"] for one in map(json.loads, lines) if one["type"] == "record") == [0, 1, 2, 3, 4]
+    assert verdict(log.check(lines)) == "ok"
