@@ -68,8 +68,9 @@ class Checkpoints:
             self._sign([size])
         if self._anchor is not None:
             with self.database.transaction(write=False) as session:
-                if self._anchor.is_behind(session) and self._agrees_with_anchor(session, tree_of(session)):
-                    self._anchor.catch_up(session)
+                tree = tree_of(session)
+                if self._anchor.is_behind(session) and self._agrees_with_anchor(session, tree):
+                    self._anchor.catch_up(session, tree)
 
     def _sign(self, sizes: Sequence[int]) -> None:
         with self.database.transaction() as session:
@@ -165,21 +166,25 @@ class Anchor:
         """Whether the anchor's last size differs from the signed size of the log."""
         return self._last_size() != latest_size(session)
 
-    def catch_up(self, session: Session) -> None:
-        """Append the checkpoints that are newer than the last one in the file."""
+    def catch_up(self, session: Session, tree: Tree) -> None:
+        """Append the checkpoints of this log that are newer than the last one in the file.
+
+        The key may also have signed a longer copy of the database. In the anchor, its checkpoint would make
+        this log look cut off forever.
+        """
         newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)
         last = self._last_size()
         while rows := session.connection().execute(newer.where(CHECKPOINTS.c.size > last)).all():
             # Otherwise the owner of the database could push valid ones out of the tail that `newest` reads.
-            signed = [row for row in rows if self._is_signed(row.size, row.note)]
+            signed = [row for row in rows if self._is_of(tree, row.size, row.note)]
             if signed:
                 self._append("".join(f"{row.note}\n" for row in signed))
                 self._handed_on = signed[-1].size
             last = rows[-1].size
 
-    def _is_signed(self, size: int, note: str) -> bool:
+    def _is_of(self, tree: Tree, size: int, note: str) -> bool:
         found = Checkpoint.of(note, self._keys.known)
-        return found is not None and found.size == size
+        return found is not None and found.size == size and _leads_to(tree, found)
 
     def length(self) -> int:
         return self._file.stat().st_size if self._file.exists() else 0

@@ -9,8 +9,11 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from services.audit import log as log_module
+from services.audit.models import CHECKPOINTS
 from services.audit.retention import cut
 from services.audit.statements import PERSON_ERASED
+from shared.clock import now
+from shared.data.bulk import insert_rows
 from tests.audit.attacks import (
     FEBRUARY,
     JANUARY,
@@ -176,3 +179,25 @@ def test_erasure_of_an_account_in_other_letters_is_found(sqlite_log: Log) -> Non
             assert connection.execute(emptied).scalars().all() == [1, 2], "the attack changes nothing"
 
         assert [look(log) for look in LOOKS] == ["tampered"] * 3
+
+
+def test_checkpoint_of_a_longer_copy_does_not_reach_the_anchor(tmp_path: Path) -> None:
+    """With it in the anchor, the honest log would be reported as cut off for good."""
+    (tmp_path / "copy").mkdir()
+    with (
+        Log(own_settings(tmp_path, anchor_file=tmp_path / "anchor")) as log,
+        Log(own_settings(tmp_path / "copy")) as copy,
+    ):
+        log.fill(3)
+        log.sign()
+        copy.fill(50)
+        row = {"size": 50, "note": copy.sign(), "created": now()}
+        with log.database.transaction() as session:
+            insert_rows(session, CHECKPOINTS, [row])
+        log.checkpoints.make(whole=True)
+        assert by_service(log) == "tampered"
+        log.tamper("DELETE FROM checkpoints WHERE size = 50")
+        log.fill(1)
+
+        assert by_service(log) == "ok"
+        assert [one.size for one in log.checkpoints.anchored(range(100))] == [3, 4]
