@@ -21,6 +21,7 @@ FORMAT = 1
 INTEGER_MAX = 2**53 - 1  # above it JSON parsers disagree on numbers (RFC 8785, I-JSON)
 ED25519 = b"\x01"
 SIGNATURES_MAX = 16  # of a note; the service writes two at most, and verifying one takes long
+SIGNATURE_CHARACTERS = 92  # the id of a key and a signature of Ed25519, as base64
 EMPTY_ROOT = hashlib.sha256().digest()
 
 
@@ -276,6 +277,12 @@ class Checkpoint(NamedTuple):
 def notes_in(text: str) -> list[str]:
     """Return all signed notes of a file, in order."""
     return re.findall(r"(?:[^\n—][^\n]*\n)+\n(?:— [^\n]+\n)+", text)
+
+
+def is_torn(note: str) -> bool:
+    """Whether its last signature is too short, as after a crash or on a full disk; the log wrote it again."""
+    _, _, encoded = note.splitlines()[-1].removeprefix("— ").partition(" ")
+    return len(encoded) < SIGNATURE_CHARACTERS
 
 
 def end_text(origin: str, lines: int, digest: bytes) -> str:

@@ -29,6 +29,7 @@ from services.audit.proofs import (
     Checkpoint,
     Key,
     NotAnExport,
+    is_torn,
     notes_in,
     parsed,
 )
@@ -96,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         key_text = Path(given.key).read_text() if Path(given.key).is_file() else given.key
         keys = [Key.parse(line) for line in key_text.split()]
-        kept = [one for file in given.checkpoint for one in _kept(file, keys)]
+        remarks = list[str]()
+        kept = [one for file in given.checkpoint for one in _kept(file, keys, remarks)]
         verification = Verification(keys, kept, consistency=_proofs(given.consistency))
+        verification.remarks += remarks
         check_export(_lines(given.export), verification)
     except (NotAnExport, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"cannot be checked: {_harmless(str(error))}\n")
@@ -124,10 +127,14 @@ def _harmless(line: str) -> str:
     return shown.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
-def _kept(file: Path, keys: Sequence[Key]) -> list[Checkpoint]:
+def _kept(file: Path, keys: Sequence[Key], remarks: list[str]) -> list[Checkpoint]:
     notes = notes_in(file.read_text(encoding="utf-8") + "\n")  # the last line may lack its newline
-    kept = [one for one in (Checkpoint.of(note, keys) for note in notes) if one is not None]
-    if not kept or len(kept) < len(notes):
+    found = [(note, Checkpoint.of(note, keys)) for note in notes]
+    kept = [one for _, one in found if one is not None]
+    torn = sum(one is None and is_torn(note) for note, one in found)
+    if torn:
+        remarks.append(f"{file}: {torn} checkpoints were not written completely, and are not compared")
+    if not kept or len(kept) + torn < len(notes):
         raise NotAnExport(f"{file}: {len(kept)} of {len(notes)} checkpoints are signed by the given key")
     return kept
 

@@ -188,3 +188,27 @@ def test_proof_of_a_record_shows_the_tree_before_it(data: st.DataObject) -> None
     hashes = leaves(size)
 
     assert root_before(seq, size, tree_over(hashes).inclusion(seq, size)) == root_over(hashes[:seq])
+
+
+@pytest.mark.parametrize("missing", [1, 40, 92, 100])
+def test_anchor_with_a_checkpoint_that_a_crash_cut_short_is_compared_with_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: int
+) -> None:
+    """The service writes it again, so the file holds it twice."""
+    anchor = tmp_path / "anchor"
+    with Log(own_settings(tmp_path, anchor_file=anchor)) as log:
+        log.fill(2)
+        log.sign()
+        log.fill(2)
+        log.sign()
+        anchor.write_bytes(anchor.read_bytes()[: -2 - missing])
+        log.checkpoints = Checkpoints(log.settings, log.database)
+        (tmp_path / "export").write_bytes(b"".join(log.lines()))
+        arguments = [str(tmp_path / "export"), "--key", log.keys[0].text, "--checkpoint", str(anchor)]
+
+        assert [one.size for one in log.checkpoints.anchored(range(10))] == [2, 4]
+        assert main(arguments) == 0
+        assert "1 checkpoints were not written completely" in capsys.readouterr().out
+        text = anchor.read_text(encoding="utf-8")
+        anchor.write_text(text[:-20] + text[-20:].swapcase(), encoding="utf-8")
+        assert main(arguments) == 2, "a signature of another key has the usual length"
