@@ -37,6 +37,9 @@ MONTH = slice(0, 7)  # of an RFC 3339 timestamp
 # A deletion may be recorded in one month, and late records erased in the next.
 ERASED_LATE = timedelta(days=4)
 WHOLE = ("", "~")  # before any month, and after any
+# What an unsigned statement of an older version says, as far as it counts; anybody can write one of any size.
+UNSIGNED = ("kept_from", "before", "first", "places", "digest")
+UNSIGNED_CHARACTERS_MAX = 100
 
 
 class Fault(NamedTuple):
@@ -78,7 +81,10 @@ class Statement(NamedTuple):
             for key in keys
             for wanted in [statement_text(key.name, seq, action, resource, said)]
         )
-        return cls(seq, action, resource, record["received"], said, is_signed)
+        if is_signed:
+            return cls(seq, action, resource, record["received"], said, is_signed)
+        said = {name: _short(said[name]) for name in UNSIGNED if type(said.get(name)) in (int, str)}
+        return cls(seq, _short(action), _short(resource), _short(record["received"]), said, is_signed)
 
     @property
     def root(self) -> str | None:
@@ -166,12 +172,22 @@ class Ledger:
             self.deleted.add(record["resource"])
 
     def state(self, statement: Statement, *, is_elsewhere: bool = False) -> None:
-        """Add a statement, in the order of the log; one from elsewhere only explains others."""
+        """Add a statement; one from elsewhere only explains others."""
         self.statements[statement.seq] = statement
         if not is_elsewhere:
             self.here.append(statement)
-        if not statement.is_signed:
-            return
+
+    def _follow_holds(self) -> None:
+        """Find the holds in force, and what was done despite them.
+
+        In the order of the log, which is not that of a part of it: a clock may have been set back.
+        """
+        here = {one.seq for one in self.here}
+        for statement in sorted(self.statements.values()):
+            if statement.is_signed:
+                self._follow_hold(statement, is_elsewhere=statement.seq not in here)
+
+    def _follow_hold(self, statement: Statement, *, is_elsewhere: bool) -> None:
         account = statement.resource
         if statement.action == HOLD_PLACED:
             self.held_from.setdefault(account, _whole(statement.said, "first", statement.seq))
@@ -196,7 +212,8 @@ class Ledger:
         )
 
     def finish_statements(self) -> None:
-        """Report statements of an older form after the first one of a newer form."""
+        """Report what broke a hold, and statements of an older form after the first one of a newer form."""
+        self._follow_holds()
         signed, rooted = self.since(SIGNED), self.since(ROOTED)
         for one in self.statements.values():
             if not one.is_signed and signed is not None and one.seq > signed:
@@ -332,7 +349,7 @@ class Ledger:
             is_older = one.root is None and (rooted is None or one.seq < rooted)
             if is_older and is_partial and rooted is not None:
                 self.unexplained += 1  # only the whole log shows the deletion
-            elif not is_older or not cut_before or _day(one.received) >= _day(cut_before) + ERASED_LATE:
+            elif not is_older or not cut_before or _is_long_after(one.received, cut_before):
                 yield one
 
     def _says_it_was_deleted(self, one: Statement, *, is_partial: bool) -> bool:
@@ -351,5 +368,13 @@ def _whole(said: Mapping[str, Any], name: str, default: int) -> int:
     return value if type(value) is int else default
 
 
-def _day(text: str) -> datetime:
-    return datetime.fromisoformat(text[:10])
+def _is_long_after(received: str, cut_before: str) -> bool:
+    """Whether it is too late for the deletion to be among the records that were cut off."""
+    try:
+        return datetime.fromisoformat(received[:10]) >= datetime.fromisoformat(cut_before[:10]) + ERASED_LATE
+    except ValueError:  # the record was changed, so its date explains nothing
+        return True
+
+
+def _short(value: Any) -> Any:
+    return value[:UNSIGNED_CHARACTERS_MAX] if isinstance(value, str) else value

@@ -1,6 +1,8 @@
 """A check of the log while it is written must not report an attack."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -9,11 +11,25 @@ from typing import Any
 import pytest
 
 from services.audit import before_cut, verification
-from services.audit.feed import check
+from services.audit import log as log_module
+from services.audit.export import PartialExport
+from services.audit.feed import check, pinned
+from services.audit.handlers import lift_hold
 from services.audit.retention import cut
+from services.audit.schemas import FilterLogs
 from services.audit.statements import RETENTION_CUT
-from tests.audit.attacks import JANUARY, MARCH, actions, by_service
-from tests.audit.support import Log, checkpoint, entry
+from tests.audit.attacks import (
+    JANUARY,
+    MARCH,
+    actions,
+    by_service,
+    deletion,
+    erase,
+    opened,
+    put_hold,
+    verdict,
+)
+from tests.audit.support import BOB, Log, checkpoint, entry
 from tests.audit.test_tampering import own_settings
 
 
@@ -86,3 +102,28 @@ def test_checkpoint_is_remembered_only_once_it_is_stored(sqlite_log: Log) -> Non
 
     assert after_commits[:2] == [None, None], "of the transaction that reads, and of the one that signs"
     assert sqlite_log.checkpoints.remembered == checkpoint(note, sqlite_log.keys)
+
+
+def test_part_of_the_log_is_intact_if_the_clock_was_set_back_while_a_hold_was_in_force(
+    sqlite_log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part is in the order of ids, so the end of the hold comes before its beginning."""
+    opened(sqlite_log).add(entry(BOB), deletion(BOB))
+    ids = iter(f"ffffffff-0000-7000-8000-00000000000{digit}" for digit in (2, 1, 3))
+    made = log_module.Entry
+    monkeypatch.setattr(
+        log_module, "Entry", lambda *given, **named: replace(made(*given, **named), id=next(ids))
+    )
+    put_hold(sqlite_log, BOB)
+    with sqlite_log.database.transaction() as session:
+        lift_hold(BOB, session, sqlite_log.checkpoints.keys)
+    erase(sqlite_log, BOB)
+    sqlite_log.sign()
+    with sqlite_log.database.transaction(write=False) as session:
+        export = PartialExport(pinned(session), FilterLogs(resource=BOB), None)
+    lines = sqlite_log.lines(export)
+
+    assert actions(sqlite_log)[-3:] == ["HOLD_PLACED", "HOLD_LIFTED", "PERSON_ERASED"]
+    stated = [json.loads(line)["action"] for line in lines if b'"HOLD_' in line]
+    assert stated == ["HOLD_LIFTED", "HOLD_PLACED"], "the clock was not set back"
+    assert verdict(sqlite_log.check(lines)) == "ok"

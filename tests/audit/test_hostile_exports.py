@@ -12,9 +12,13 @@ from services.audit.checking import FAULTS_MAX, Verification
 from services.audit.export import PartialExport
 from services.audit.feed import pinned
 from services.audit.proofs import SIGNATURES_MAX, Checkpoint, Key
+from services.audit.retention import cut
 from services.audit.schemas import FilterLogs
+from services.audit.statements import UNSIGNED_CHARACTERS_MAX
 from services.audit.verifier import check_export, main
-from tests.audit.support import Log, entry
+from tests.audit.attacks import JANUARY, MARCH
+from tests.audit.support import ALICE, BOB, Log, changed, entry
+from tests.audit.test_tampering import recomputed
 
 
 @pytest.fixture
@@ -84,3 +88,42 @@ def test_few_signatures_of_a_note_are_verified(sqlite_log: Log, monkeypatch: pyt
     assert Checkpoint.of(f"{text}\n\n{forged}{signature}", sqlite_log.keys) is not None
     assert Checkpoint.of(f"{text}\n\n{forged * 1000}", sqlite_log.keys) is None
     assert len(verified) <= 2 + SIGNATURES_MAX
+
+
+@pytest.mark.parametrize("received", [None, 5, 1.5, True, [], {}, "", "yesterday"])
+def test_statement_with_values_of_other_types_does_not_stop_the_verifier(
+    sqlite_log: Log,
+    run: Callable[[list[bytes]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    received: object,
+) -> None:
+    """A status that is a string kept the other fields from being hashed, and so from being read as text."""
+    for moment in (JANUARY, MARCH):
+        monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
+        sqlite_log.add(entry(BOB), entry(ALICE))
+    sqlite_log.sign()
+    cut(sqlite_log.checkpoints, MARCH, months=1)
+    lines = sqlite_log.lines()
+    place = next(index for index, line in enumerate(lines) if b"RETENTION_CUT" in line)
+    lines[place] = changed(lines[place], status="200", received=received)
+
+    assert run(lines) == 1
+    assert "TAMPERED: " in capsys.readouterr().out
+
+
+def test_unsigned_statement_of_any_size_takes_little_memory(sqlite_log: Log) -> None:
+    """Its hashes need no key, and each line of an export has room for 16 MiB: 400 MB as objects."""
+    sqlite_log.add(entry())
+    line, said = sqlite_log.lines()[1], {"kept_from": 1, "before": "9" * 1000, "filler": [{}] * 1000}
+    verification = Verification(sqlite_log.keys)
+    lines = [
+        recomputed(line, seq=seq, actor="log", service="audit", action="x" * 1000, metadata=said)
+        for seq in range(3)
+    ]
+    check_export([sqlite_log.lines()[0], *lines], verification)
+
+    assert len(verification.ledger.statements) == len(lines)
+    for one in verification.ledger.statements.values():
+        assert one.said == {"kept_from": 1, "before": "9" * UNSIGNED_CHARACTERS_MAX}
+        assert len(one.action) == UNSIGNED_CHARACTERS_MAX
