@@ -9,6 +9,7 @@ from services.audit.export import FullExport
 from services.audit.feed import check, pinned
 from services.audit.holds import held_accounts, stated_accounts
 from services.audit.proofs import Checkpoint, Key
+from services.audit.queries import checked_metadata
 from services.audit.schemas import SEQ_MAX
 
 
@@ -18,7 +19,7 @@ class _BeforeCut(Verification):
     def __init__(
         self, keys: Sequence[Key], kept: Sequence[Checkpoint], cut: range, before: str, held: set[str]
     ) -> None:
-        super().__init__(keys, kept, metadata_text=str)
+        super().__init__(keys, kept, metadata_text=checked_metadata)
         self._cut, self._before, self._held = cut, before, held
 
     def add_record(self, record: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Holds, as the signed statements of the log show them: the owner of the database can empty their table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -65,10 +66,22 @@ def _signed(session: Session, keys: LogKeys, places: Iterable[int]) -> Iterator[
     """Return the statements at these positions that the key signed; a lift also for exactly this log."""
     tree, lines = tree_of(session), read_places(session, places)
     for line in lines:
-        one = Statement.of(line, line["metadata"] or "null", keys.known)
-        is_of_hold = one.is_signed and one.action in (HOLD_PLACED, HOLD_LIFTED)
-        if is_of_hold and (one.action == HOLD_PLACED or one.root in (None, tree.root(one.seq).hex())):
+        one = stated(line, keys)
+        is_of_hold = one is not None and one.is_signed and one.action in (HOLD_PLACED, HOLD_LIFTED)
+        if (
+            one is not None
+            and is_of_hold
+            and (one.action == HOLD_PLACED or one.root in (None, tree.root(one.seq).hex()))
+        ):
             yield one
+
+
+def stated(record: Mapping[str, Any], keys: LogKeys) -> Statement | None:
+    """Return the statement in this record; None if it is unreadable, as no signed one is."""
+    try:
+        return Statement.of(record, record["metadata"] or "null", keys.known)
+    except (ValueError, RecursionError):
+        return None
 
 
 def check_holds(session: Session, keys: LogKeys, verification: Verification, size: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Dialect, Select, TypeDecorator, and_, literal, select, text, type_coerce
 from sqlmodel import Session
 
@@ -20,6 +21,7 @@ from shared.lists.pagination import Walk
 CLOCKS_APART = timedelta(minutes=5)
 CHUNK_RECORDS = 1024
 PLACES_AT_ONCE = 500
+NESTED_MAX = 200  # with fewer brackets, every JSON library can read and write a value
 
 # An outer join: an attacker may have removed rows of personal data, and that must show.
 _TOGETHER = RECORDS.outerjoin(
@@ -152,8 +154,24 @@ _INDEXES = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 
 
 def metadata_of(recorded: str | None) -> Any:
-    """Return the value as recorded; a value that is not JSON is returned unchanged."""
+    """Return the value as recorded; one that cannot be read or written as JSON is returned unchanged."""
+    if recorded is None:
+        return None
     try:
-        return None if recorded is None else json.loads(recorded)
-    except ValueError:
+        value = json.loads(recorded)
+        if recorded.count("[") + recorded.count("{") > NESTED_MAX:
+            to_json(value)
+    except (ValueError, RecursionError):
         return recorded
+    return value
+
+
+def checked_metadata(recorded: Any) -> str:
+    """Return the text of the commitment; an error, if no export can hold what it says.
+
+    The log stores at most 20 levels, but whoever owns the database can append a record with a thousand.
+    """
+    text = str(recorded)
+    if text.count("[") + text.count("{") > NESTED_MAX and isinstance(metadata_of(text), str):
+        raise ValueError("its metadata is nested too deeply")
+    return text

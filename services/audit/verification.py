@@ -21,6 +21,7 @@ from services.audit.holds import check_holds
 from services.audit.log import kept_from, size_of, tree_of
 from services.audit.models import RECORDS
 from services.audit.proofs import Checkpoint
+from services.audit.queries import checked_metadata
 from services.audit.schemas import SEQ_MAX
 from services.audit.tree import TileMissing
 from shared.data.database import Database
@@ -65,6 +66,7 @@ _NEVER_WRITTEN = (
     ArithmeticError,
     AttributeError,
     LookupError,
+    RecursionError,
     TypeError,
     ValueError,
     DataError,
@@ -129,7 +131,7 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         consistency=lambda size, to: _consistency(database, size, to),
         begins_inside=first > oldest,
         ends_inside=end != newest,
-        metadata_text=str,
+        metadata_text=checked_metadata,
     )
     check(database, FullExport(end, first), verification, newest.size)
     if size > newest.size:
