@@ -28,9 +28,9 @@ STOP_SECONDS = 35
 class Composed:
     """The containers of one test run, with their own project name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *files: str, **settings: str) -> None:
         (docker,) = support.need("docker")
-        self._docker = docker
+        self.docker = docker
         support.need_answer([docker, "info"], "no Docker engine responds")
         compose = shutil.which("docker-compose")
         self._compose = [compose] if compose else [docker, "compose"]
@@ -48,7 +48,9 @@ class Composed:
             "SUBNET": "172.30.84.0/24",
             "SERVICES_SUBNET": "172.30.85.0/24",
             "COMPOSE_INTERACTIVE_NO_CLI": "1",
+            **settings,
         }
+        self._files = [word for file in files for word in ("--file", file)]
         self.url = f"http://127.0.0.1:{self._environment['HTTP_PORT']}"
 
     def run(self, *arguments: str, seconds: float = 120) -> str:
@@ -61,7 +63,8 @@ class Composed:
         return self._done(*arguments, seconds=120).returncode == 0
 
     def _done(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
-        command = [*self._compose, "-p", self._project, "--env-file", str(self._env_file), *arguments]
+        command = [*self._compose, "-p", self._project, "--env-file", str(self._env_file)]
+        command += [*self._files, *arguments]
         return subprocess.run(
             command,
             cwd=ROOT,
@@ -77,9 +80,9 @@ class Composed:
         labels = {"project": self._project, "service": "gateway", "container-number": str(number)}
         filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
         found = subprocess.run(
-            [self._docker, "ps", "-aq", *filters], capture_output=True, text=True, check=True
+            [self.docker, "ps", "-aq", *filters], capture_output=True, text=True, check=True
         )
-        subprocess.run([self._docker, command, *found.stdout.split()], check=True, capture_output=True)
+        subprocess.run([self.docker, command, *found.stdout.split()], check=True, capture_output=True)
 
     def serving(self) -> set[str]:
         """Return the numbers of the gateways that have logged a request."""
