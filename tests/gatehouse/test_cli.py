@@ -31,14 +31,14 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     left_out = shutil.ignore_patterns("__pycache__", "*.db*")
     for folder in ("contracts", "gatehouse", "gateway", "services", "shared", "deploy"):
         shutil.copytree(ROOT / folder, target / folder, ignore=left_out)
-    (target / "tests").mkdir()
+    (target / "tests" / "support").mkdir(parents=True)
     for file in (
         "__init__.py",
         "conftest.py",
         "databases.py",
         "halves.py",
         "conformance.py",
-        "support.py",
+        "support/__init__.py",
         "told.py",
         "watchdog.py",
     ):
