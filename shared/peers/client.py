@@ -199,6 +199,11 @@ class Peer:
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         return await self._client.request(method, f"{self._url}{path}", body=body, headers=self._headers())
 
+    async def call_as(self, authorization: str, method: str, path: str) -> Any:
+        """Call the public API with the caller's own `Authorization`: the peer decides what they may see."""
+        headers = {"Authorization": authorization}
+        return await self._client.request(method, f"{self._url}{path}", headers=headers)
+
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
 

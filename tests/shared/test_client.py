@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from shared.errors import InvalidToken, Unavailable
 from shared.peers.client import INTERNAL_TOKEN_SECONDS, HttpClient, InternalTokens, Peer, PeerRefusal
 from shared.process.observe import current_request_id
+from shared.testing import token
 from tests.shared.notes.app import Settings
 from tests.shared.processes import Running, forked, service_environment
 from tests.shared.test_server import wait_until_ready
@@ -58,6 +59,13 @@ async def test_call_passes_on_the_request_id(service: Running, peer: Peer) -> No
 
 async def test_call_sends_its_body_as_json(service: Running, peer: Peer) -> None:
     assert (await peer.call("POST", "/numbers", {"whole": 7}))["whole"] == 7
+
+
+async def test_call_as_sends_the_token_of_the_caller_instead_of_our_own(service: Running, peer: Peer) -> None:
+    assert await peer.call_as(f"Bearer {token()}", "GET", "/notes") == []
+
+    with pytest.raises(Unavailable):  # for our own token, people's notes are closed
+        await peer.call("GET", "/notes")
 
 
 async def test_refusal_is_passed_on_with_status_code_and_detail(service: Running, peer: Peer) -> None:
