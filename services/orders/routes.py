@@ -13,7 +13,7 @@ from services.orders.errors import (
     TooManyLocations,
     TooManyRows,
 )
-from services.orders.handlers import orders, products, stock
+from services.orders.handlers import orders, products, purchases, stock
 from shared.errors import NotFound, TooLarge, UnsupportedMediaType
 from shared.http.operations import Operation
 from shared.identity.tokens import admin
@@ -35,6 +35,7 @@ OPERATIONS = [
         errors=(OutOfStock, TooManyLocations),
     ),
     Operation("GET", "/orders/user/{user_id}", orders.list_orders_of_user, scope=READ),
+    Operation("GET", "/orders/purchases/{product_id}", purchases.show_purchase, scope=READ),
     Operation("GET", "/orders/{order_id}", orders.show_order, scope=READ),
     Operation(
         "PUT",

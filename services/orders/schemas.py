@@ -205,6 +205,22 @@ class OrderWithLines(OrderOut):
         )
 
 
+class PurchaseOut(Output):
+    """An order in which the caller bought the product."""
+
+    model_config = example(
+        {
+            "product_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "order_id": "0198c0de-6f00-7a10-8000-3f2b8c1de04b",
+            "status": "delivered",
+        }
+    )
+
+    product_id: str
+    order_id: str
+    status: str
+
+
 class StepOut(Output):
     model_config = example(
         {
