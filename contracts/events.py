@@ -3,6 +3,16 @@
 from datetime import datetime
 from typing import Any
 
+from contracts.support import (
+    ReviewDeleted,
+    ReviewModerated,
+    ReviewWritten,
+    TicketChanged,
+    TicketDeleted,
+    TicketOpened,
+    TicketOverdue,
+    TicketReplied,
+)
 from shared.events import Event, Recorded, Subscriber
 
 
@@ -328,6 +338,11 @@ class WorkspaceGone(Event):
     user_name: str
 
 
+# Declared in a file of its own, and part of the catalogue.
+OF_SUPPORT = (
+    *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue, TicketDeleted),
+    *(ReviewWritten, ReviewModerated, ReviewDeleted),
+)
 _EXPORTS = (ExportRequested, ExportContinued)
 
 # Services that are not listed receive nothing. The URLs are those of a suite on one machine; NAME_URL
@@ -340,6 +355,7 @@ SUBSCRIBERS = {
     "terminal": Subscriber("http://127.0.0.1:8087", AccountChanged, AccountDeleted, *_EXPORTS),
     "audit": Subscriber("http://127.0.0.1:8085", Recorded, AccountDeleted, *_EXPORTS),
     "inventory": Subscriber("http://127.0.0.1:8086", AccountDeleted, *_EXPORTS),
+    "support": Subscriber("http://127.0.0.1:8089", AccountDeleted, *_EXPORTS),
     "notifications": Subscriber(
         "http://127.0.0.1:8088",
         AccountCreated,

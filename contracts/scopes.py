@@ -20,6 +20,8 @@ SCOPES = {
     "inventory:write": "Start and stop syncs of the WorkSpaces",
     "notifications:read": "See your notifications, and which of them reach you",
     "notifications:write": "Mark your notifications as read, delete them, and choose which reach you",
+    "support:read": "See your support tickets, and your reviews",
+    "support:write": "Write support tickets and reviews for you, and vote for reviews",
     "terminal:read": "See your terminals, and what is shown in them",
     "terminal:write": "Run commands in your terminals, and change the files of your workspace",
     "workspace:read": "See and download the files of your workspace",
@@ -30,5 +32,6 @@ SCOPES = {
     "admin:audit": "As an admin: see the whole audit log, verify it and keep it from being erased",
     "admin:inventory": "As an admin: manage AWS accounts and all syncs",
     "admin:notifications": "As an admin: send notifications to everyone",
+    "admin:support": "As support staff: see and answer the tickets of everyone, and moderate reviews",
     "admin:terminal": "As an admin: see and stop everyone's boxes",
 }

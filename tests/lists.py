@@ -57,6 +57,7 @@ class Lists:
     values: Mapping[str, tuple[str, ...]]
     injected: Mapping[str, Any] = field(default_factory=dict)  # into handlers; only their methods count
     for_admins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # filters by path
+    only_admins: tuple[str, ...] = ()  # paths that everyone may call, but whose handlers refuse others
 
 
 def _owner(number: int) -> str:
@@ -406,6 +407,68 @@ def _webhook_message(number: int) -> dict[str, Any]:
     }
 
 
+def _ticket(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    subject = "Needle" if is_rare else "Parcel"
+    return {
+        "id": row_id(number),
+        "number": f"2024-{number:06}",
+        "user_id": _owner(number),
+        "subject": subject,
+        "description": "",
+        "status": "resolved" if is_rare else "closed",
+        "priority": "urgent" if is_rare else "low",
+        "category": "rare" if is_rare else "common",
+        "assigned_to": SMALL if is_rare else LARGE,
+        "first_reply_due": moment(number),
+        "resolve_due": moment(number),
+        "reopened_count": 0,
+        "reply_count": 0,
+        "note_count": 0,
+        "first_reply_told": False,
+        "resolve_told": False,
+        "is_overdue": is_rare,
+        "search": f"2024-{number:06}\n{subject.casefold()}\n",
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
+def _reply(number: int) -> dict[str, Any]:
+    ticket = FEW + 1 if number % 2 else number
+    row = {"id": row_id(number), "ticket_id": row_id(ticket), "user_id": _owner(number)}
+    return {**row, "is_staff": True, "is_internal": number % 4 == 1, "content": "", "created": moment(number)}
+
+
+def _ticket_step(number: int) -> dict[str, Any]:
+    ticket = FEW + 1 if number % 2 else number
+    ids = {"id": row_id(number), "ticket_id": row_id(ticket), "by": LARGE}
+    return {**ids, "status": "open", "timestamp": moment(number)}
+
+
+def _staff(number: int) -> dict[str, Any]:
+    return {"user_id": row_id(number), "added_by": LARGE, "created": moment(number)}
+
+
+def _review(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "resource_type": "product",
+        "resource_id": row_id(number if number % 2 else 0),
+        "user_id": _owner(number) if number % 2 else row_id(number),
+        "rating": 5,
+        "title": "Good",
+        "content": "",
+        "status": "hidden" if number < 2 * FEW else "approved",
+        "helpful_count": 0,
+        "report_count": 0,
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
     "auth": Lists(
@@ -466,6 +529,28 @@ LISTS = {
             "webhook_id": (row_id(FEW + 1),),
             "/notifications/webhooks/{webhook_id}/messages?state": ("failed", "delivered"),
         },
+    ),
+    "support": Lists(
+        {
+            "TICKETS": _ticket,
+            "REPLIES": _reply,
+            "STEPS_TAKEN": _ticket_step,
+            "STAFF": _staff,
+            "REVIEWS": _review,
+        },
+        {
+            "status": ("resolved", "closed"),
+            "priority": ("urgent", "low"),
+            "category": ("rare", "common"),
+            "overdue": ("true", "false"),
+            "assigned_to": (SMALL, LARGE),
+            "user_id": (SMALL, LARGE),
+            "search": ("needle", "parcel", "no"),
+            "ticket_id": (row_id(FEW + 1),),
+            "resource_id": (row_id(1), row_id(0)),
+            "/reviews/moderation?status": ("hidden", "approved"),  # of this list alone
+        },
+        only_admins=("/reviews/moderation", "/tickets/staff"),
     ),
     "audit": Lists(
         {"RECORDS": _record, "PERSONAL": _personal},
@@ -617,7 +702,8 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
         for second in values[two][:2]
     ]
     refused = set(LISTS[service].for_admins.get(operation.path, ()))
-    for caller in _callers(operation):
+    only_admins = operation.path in LISTS[service].only_admins
+    for caller in ["admin"] if only_admins else _callers(operation):
         for query in [*alone, *pairs]:
             if caller != "admin" and refused & query.keys():
                 continue

@@ -252,9 +252,9 @@ class TestCatalogue:
         text = catalogue.text()
 
         assert (
-            "| `account.deleted` | auth | users, orders, files, terminal, audit, inventory, notifications |"
-            in text
-        )
+            "| `account.deleted` | auth | users, orders, files, terminal, audit, inventory, support, "
+            "notifications |"
+        ) in text
         assert "| `action.recorded` | every service | audit |" in text
         assert "| `sha256` | text |" in text
         assert "| `status_before` | text |" in text

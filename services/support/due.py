@@ -1,0 +1,76 @@
+"""When a ticket has to be answered and solved, and whether that time has passed.
+
+The time until the solution stops while a ticket waits for its owner.
+"""
+
+from datetime import datetime
+
+from services.support.models import Ticket
+from services.support.settings import Settings
+from services.support.states import SOLVED, Status
+
+FIRST_REPLY, RESOLVE = "first_reply", "resolve"
+
+
+def set_due(ticket: Ticket, settings: Settings) -> None:
+    """Set the due times of a new ticket."""
+    first, solution = settings.due_times(ticket.priority)
+    begin = ticket.created
+    ticket.first_reply_due, ticket.resolve_due = begin + first, begin + solution
+
+
+def change_priority(ticket: Ticket, priority: str, settings: Settings, moment: datetime) -> None:
+    """Move the due times by the difference between the two priorities."""
+    before, after = settings.due_times(ticket.priority), settings.due_times(priority)
+    ticket.priority = priority
+    ticket.first_reply_due += after[0] - before[0]
+    ticket.resolve_due += after[1] - before[1]
+    ticket.first_reply_told = ticket.first_reply_told and ticket.first_reply_due <= moment
+    ticket.resolve_told = ticket.resolve_told and ticket.resolve_due <= moment
+
+
+def follow_status(ticket: Ticket, before: str, settings: Settings, moment: datetime) -> None:
+    """Stop or continue the time, and note when the ticket was solved."""
+    status = ticket.status
+    if ticket.waiting_since is not None and status != Status.WAITING:
+        ticket.resolve_due += moment - ticket.waiting_since
+        ticket.waiting_since = None
+    if status == Status.WAITING:
+        ticket.waiting_since = ticket.waiting_since or moment
+    if status in SOLVED:
+        ticket.resolved = ticket.resolved or moment
+        ticket.closed = moment if status == Status.CLOSED else None
+    elif before in SOLVED:
+        ticket.resolved = ticket.closed = ticket.satisfaction = None
+        ticket.reopened_count += 1
+        ticket.resolve_due = moment + settings.due_times(ticket.priority)[1]
+        ticket.resolve_told = False
+
+
+def watch(ticket: Ticket, moment: datetime) -> None:
+    """Note whether the ticket is overdue, and when to look at it again."""
+    dues = pending(ticket)
+    ticket.is_overdue = any(due <= (ticket.waiting_since or moment) for due, _ in dues.values())
+    untold = [due for due, is_told in dues.values() if not is_told]
+    is_stopped = ticket.waiting_since is not None
+    ticket.watch_at = None if is_stopped else min(untold, default=None)
+
+
+def pending(ticket: Ticket) -> dict[str, tuple[datetime, bool]]:
+    """Return the due times that still matter, and whether it was told that they have passed."""
+    dues: dict[str, tuple[datetime, bool]] = {}
+    if ticket.status in SOLVED:
+        return dues
+    if ticket.first_replied is None:
+        dues[FIRST_REPLY] = (ticket.first_reply_due, ticket.first_reply_told)
+    dues[RESOLVE] = (ticket.resolve_due, ticket.resolve_told)
+    return dues
+
+
+def passed(ticket: Ticket, moment: datetime) -> list[str]:
+    """Return the due times that have passed untold, and mark them as told."""
+    newly = [name for name, (due, is_told) in pending(ticket).items() if due <= moment and not is_told]
+    ticket.first_reply_told |= FIRST_REPLY in newly
+    ticket.resolve_told |= RESOLVE in newly
+    watch(ticket, moment)
+    return newly

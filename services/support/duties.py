@@ -1,0 +1,36 @@
+"""The background work of the support service."""
+
+from sqlalchemy import select
+
+from services.support import due
+from services.support.models import TICKETS, WORK, Ticket
+from services.support.settings import Settings
+from services.support.telling import tell_overdue
+from shared.clock import now
+from shared.data.database import Database
+from shared.work.duties import Duties, Duty, IsStopping
+
+BATCH_ROWS = 200
+
+
+def duties(database: Database, settings: Settings) -> Duties:
+    def watch(is_stopping: IsStopping) -> None:
+        while not is_stopping() and tell_passed(database) == BATCH_ROWS:
+            pass
+
+    return Duties(database, [Duty("tell overdue tickets", settings.overdue_seconds, watch, alone=True)], WORK)
+
+
+def tell_passed(database: Database) -> int:
+    """Tell of a batch of due times that have passed; return the number of their tickets."""
+    late = select(Ticket).where(TICKETS.c.watch_at.is_not(None), TICKETS.c.watch_at <= now())
+    late = late.order_by(TICKETS.c.watch_at)
+    with database.transaction(write=False) as session:
+        if session.scalars(late.limit(1)).first() is None:
+            return 0  # nearly always: a transaction that writes would make others wait
+    with database.transaction() as session:
+        found = session.scalars(late.limit(BATCH_ROWS).with_for_update(skip_locked=True)).all()
+        for ticket in found:
+            for name in due.passed(ticket, now()):
+                tell_overdue(session, ticket, name)
+    return len(found)

@@ -1,0 +1,42 @@
+"""How the support service handles the events of other services, and what it stores about a person."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, false, select, update
+from sqlmodel import Session
+
+from contracts.events import AccountDeleted
+from contracts.exports import exporting, section, table_section
+from services.support import reviews
+from services.support.models import ATTACHMENTS, REPLIES, REPORTS, REVIEWS, STAFF, STEPS_TAKEN, TICKETS, VOTES
+from shared.events import Consumers
+
+_NOT_PERSONAL = ("user_id", "search", "note_count", "watch_at", "first_reply_told", "resolve_told")
+
+
+def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Delete the tickets and reviews of deleted accounts; staff leaves its replies to others."""
+    gone = [event.account_id for event in events]
+    execute = session.connection().execute
+    execute(delete(TICKETS).where(TICKETS.c.user_id.in_(gone)))
+    execute(update(TICKETS).where(TICKETS.c.assigned_to.in_(gone)).values(assigned_to=None))
+    reviews.forget(session, gone)
+    execute(delete(STAFF).where(STAFF.c.user_id.in_(gone)))
+
+
+EXPORTED = [
+    table_section("tickets", TICKETS, "user_id", without=_NOT_PERSONAL),
+    section(
+        "ticket_replies",
+        select(REPLIES).join(TICKETS).where(REPLIES.c.is_internal == false()),
+        TICKETS.c.user_id,
+        REPLIES.c.id,
+        without=("is_internal",),
+    ),
+    section("ticket_history", select(STEPS_TAKEN).join(TICKETS), TICKETS.c.user_id, STEPS_TAKEN.c.id),
+    table_section("ticket_attachments", ATTACHMENTS, "user_id", without=("user_id",)),
+    table_section("reviews", REVIEWS, "user_id", without=("user_id", "moderated_by", "report_count")),
+    table_section("review_votes", VOTES, "user_id", key="review_id", without=("user_id",)),
+    table_section("review_reports", REPORTS, "user_id", key="review_id", without=("user_id",)),
+]
+CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("support", EXPORTED)}

@@ -1,0 +1,146 @@
+"""Handlers of reviews and their moderation."""
+
+from sqlmodel import Session
+from starlette.requests import Request
+
+from services.support import desk, ratings, reviews
+from services.support.errors import NeedsIfMatch, NotBought
+from services.support.models import REVIEWS, Review
+from services.support.peers import Orders, Purchase, find_purchase
+from services.support.review_schemas import (
+    PRODUCT,
+    ChangeReview,
+    HelpfulOut,
+    ListForModeration,
+    ListReviews,
+    Moderate,
+    RatingOut,
+    ReportReview,
+    ReviewOut,
+    WriteReview,
+)
+from services.support.settings import Settings
+from services.support.states import ReviewStatus
+from shared.caller import Caller
+from shared.errors import NotFound
+from shared.events import Trail
+from shared.http.preconditions import IfMatch
+from shared.http.schemas import Id, Page
+from shared.lists.pagination import PageQuery, paginate_equal
+
+
+def list_reviews(query: ListReviews, caller: Caller | None, session: Session) -> Page[ReviewOut]:
+    """List approved reviews, newest first; with those of one product comes its rating."""
+    wanted = {"status": str(ReviewStatus.APPROVED)}
+    if query.resource_id is not None:
+        wanted = {"resource_type": PRODUCT, "resource_id": query.resource_id, **wanted}
+    page = _page(session, wanted, query, caller)
+    if query.resource_id is not None:
+        page.extras = ratings.show(session, query.resource_id).extras
+    return page
+
+
+def list_own_reviews(query: PageQuery, caller: Caller, session: Session) -> Page[ReviewOut]:
+    """List the reviews that you have written, in every state, newest first."""
+    return _page(session, {"user_id": caller.id}, query, caller)
+
+
+def list_reviews_to_moderate(query: ListForModeration, caller: Caller, session: Session) -> Page[ReviewOut]:
+    """List the reviews in one state, newest first; by default those that wait for a decision."""
+    desk.require_staff(session, caller)
+    return _page(session, {"status": str(query.status)}, query, caller)
+
+
+def _page(
+    session: Session, wanted: dict[str, str], query: PageQuery, caller: Caller | None
+) -> Page[ReviewOut]:
+    by_staff, reader = desk.is_staff(session, caller), None if caller is None else caller.id
+    return paginate_equal(
+        *(session, REVIEWS, wanted, query),
+        lambda row: ReviewOut.of(row, reader=reader, by_staff=by_staff),
+    )
+
+
+def show_rating(resource_id: Id, session: Session) -> RatingOut:
+    """Show the rating of a product, counted from its approved reviews."""
+    return ratings.show(session, resource_id)
+
+
+async def find_order(body: WriteReview, request: Request, caller: Caller, orders: Orders) -> Purchase:
+    return await find_purchase(body.resource_id, request, caller, orders)
+
+
+def write_review(
+    body: WriteReview, purchase: Purchase, caller: Caller, session: Session, settings: Settings
+) -> ReviewOut:
+    """Review a product that you have bought. The review is shown once a moderator has approved it."""
+    if not purchase.is_made:
+        raise NotBought
+    return _shown(session, reviews.write(session, settings, caller.id, body), caller)
+
+
+def show_review(review_id: Id, caller: Caller | None, session: Session) -> ReviewOut:
+    """Show one review; those that are not approved only to their author and to staff."""
+    return _shown(session, reviews.find(session, caller, review_id), caller)
+
+
+def change_review(
+    review_id: Id, body: ChangeReview, caller: Caller, if_match: IfMatch, session: Session
+) -> ReviewOut:
+    """Change a review of yours; it waits for a moderator again."""
+    review = reviews.find(session, caller, review_id, lock=True)
+    if review.user_id != caller.id:
+        raise NotFound
+    if_match.check(review.version)
+    reviews.change(session, review, body)
+    return _shown(session, review, caller)
+
+
+def delete_review(review_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
+    """Delete a review of yours; staff may delete any."""
+    review = reviews.find(session, caller, review_id, lock=True)
+    if review.user_id != caller.id and not desk.is_staff(session, caller):
+        raise NotFound
+    if_match.check(review.version)
+    reviews.remove(session, review)
+
+
+def moderate_review(
+    review_id: Id, body: Moderate, caller: Caller, if_match: IfMatch, session: Session, trail: Trail
+) -> ReviewOut:
+    """Approve, reject or hide a review. If-Match is required, so that of two moderators one gets 412."""
+    desk.require_staff(session, caller)
+    review = reviews.find(session, caller, review_id, lock=True)
+    if if_match.tags is None:
+        raise NeedsIfMatch
+    if_match.check(review.version)
+    trail.add(status={"before": review.status, "after": body.status})
+    reviews.moderate(session, review, body, caller.id)
+    return _shown(session, review, caller)
+
+
+def mark_review_helpful(review_id: Id, caller: Caller, session: Session) -> HelpfulOut:
+    """Find a review helpful; each person counts once."""
+    review = reviews.find(session, caller, review_id, lock=True)
+    reviews.vote(session, review, caller.id, helpful=True)
+    return HelpfulOut(helpful_count=review.helpful_count)
+
+
+def unmark_review_helpful(review_id: Id, caller: Caller, session: Session) -> HelpfulOut:
+    """Take the vote back."""
+    review = reviews.find(session, caller, review_id, lock=True)
+    reviews.vote(session, review, caller.id, helpful=False)
+    return HelpfulOut(helpful_count=review.helpful_count)
+
+
+def report_review(
+    review_id: Id, body: ReportReview, caller: Caller, session: Session, settings: Settings
+) -> None:
+    """Report a review to the moderators; each person counts once, and enough reports hide it."""
+    review = reviews.find(session, caller, review_id, lock=True)
+    reviews.report(session, settings, review, caller.id, body.reason)
+
+
+def _shown(session: Session, review: Review, caller: Caller | None) -> ReviewOut:
+    by_staff = desk.is_staff(session, caller)
+    return ReviewOut.of(review.model_dump(), reader=None if caller is None else caller.id, by_staff=by_staff)

@@ -1,0 +1,106 @@
+"""What the support service asks other services before it opens a session."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from shared.caller import Caller
+from shared.errors import FieldFault, InsufficientScope, Invalid
+from shared.http.inputs import header
+from shared.peers.client import Peer, PeerRefusal
+
+READ_FILES, READ_ORDERS = "files:read", "orders:read"
+_UNKNOWN = (404, 422)  # 422: not an account id
+
+
+class Accounts(Peer):
+    """The auth service."""
+
+
+class Files(Peer):
+    """The files service."""
+
+
+class Orders(Peer):
+    """The orders service."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file as the files service described it to the caller."""
+
+    file_id: str
+    name: str
+    size: int
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    files: tuple[FoundFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at auth; without an id there is no such account."""
+
+    user_id: str | None
+    role: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """Whether the caller has bought the product."""
+
+    is_made: bool
+
+
+async def find_files(file_ids: Sequence[str], request: Request, caller: Caller, files: Files) -> FoundFiles:
+    """Ask for the files as the caller, so that nobody attaches a file that they cannot see."""
+    if not file_ids:
+        return FoundFiles()
+    if not caller.may(READ_FILES):
+        raise InsufficientScope(READ_FILES)
+    found, faults = list[FoundFile](), list[FieldFault]()
+    for number, file_id in enumerate(file_ids):
+        try:
+            one = await files.call_as(_token(request), "GET", f"/files/{file_id}/metadata")
+        except PeerRefusal as refusal:
+            if refusal.status != 404:
+                raise
+            message = "is not a file of yours; upload it first, and send its id"
+            faults.append(FieldFault(field=f"attachments.{number}", code="unknown_file", message=message))
+        else:
+            found.append(FoundFile(file_id, one["name"], one["size"], one["mime_type"]))
+    if faults:
+        raise Invalid(errors=faults)
+    return FoundFiles(tuple(found))
+
+
+async def find_account(accounts: Accounts, user_id: str) -> Account:
+    try:
+        found = await accounts.call("GET", f"/internal/accounts/{user_id}")
+    except PeerRefusal as refusal:
+        if refusal.status in _UNKNOWN:
+            return Account(None)
+        raise
+    return Account(found["id"], found["role"], found["status"])
+
+
+async def find_purchase(product_id: str, request: Request, caller: Caller, orders: Orders) -> Purchase:
+    """Ask as the caller whether one of their orders has the product."""
+    if not caller.may(READ_ORDERS):
+        raise InsufficientScope(READ_ORDERS)
+    try:
+        await orders.call_as(_token(request), "GET", f"/orders/purchases/{product_id}")
+    except PeerRefusal as refusal:
+        if refusal.status != 404:
+            raise
+        return Purchase(is_made=False)
+    return Purchase(is_made=True)
+
+
+def _token(request: Request) -> str:
+    return header(request, b"authorization") or ""

@@ -1,0 +1,148 @@
+"""Changes of reviews, each within the caller's transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, union, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from services.support import desk, ratings
+from services.support.errors import AlreadyReviewed, NotApproved, OwnReview
+from services.support.models import REPORTS, REVIEWS, VOTES, Review
+from services.support.review_schemas import ChangeReview, Moderate, WriteReview
+from services.support.settings import Settings
+from services.support.states import ReviewStatus, require_decision
+from services.support.telling import tell_moderated, tell_review_deleted, tell_written
+from shared.caller import Caller
+from shared.clock import now
+from shared.data.database import insert_into
+from shared.errors import NotFound, TooManyRequests
+from shared.ids import first_id
+
+DAY = timedelta(days=1)
+
+
+def find(session: Session, caller: Caller | None, review_id: str, *, lock: bool = False) -> Review:
+    """Return a review that the caller may see: approved ones, their own, and for staff all."""
+    review = session.get(Review, review_id, with_for_update=lock)
+    if review is None:
+        raise NotFound
+    is_mine = caller is not None and review.user_id == caller.id
+    if review.status != ReviewStatus.APPROVED and not is_mine and not desk.is_staff(session, caller):
+        raise NotFound
+    return review
+
+
+def write(session: Session, settings: Settings, author: str, body: WriteReview) -> Review:
+    """Store a review, which waits for a moderator."""
+    _require_room(session, settings, author, now())
+    review = Review(user_id=author, **body.model_dump())
+    session.add(review)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise AlreadyReviewed from error
+    tell_written(session, review)
+    return review
+
+
+def _require_room(session: Session, settings: Settings, author: str, moment: datetime) -> None:
+    mine = select(REVIEWS.c.id).where(REVIEWS.c.user_id == author, REVIEWS.c.id >= first_id(moment, -DAY))
+    recent = select(func.count()).select_from(mine.limit(settings.reviews_daily).subquery())
+    if session.connection().execute(recent).scalar_one() >= settings.reviews_daily:
+        raise TooManyRequests(
+            f"You can write {settings.reviews_daily} reviews a day; try again later.",
+            headers={"Retry-After": "3600"},
+        )
+
+
+def change(session: Session, review: Review, body: ChangeReview) -> None:
+    """Replace the content; the review waits for a moderator again."""
+    ratings.count(session, review, by=-1)
+    for name, value in body.model_dump().items():
+        setattr(review, name, value)
+    review.status, review.reason = ReviewStatus.PENDING, None
+    review.touch()
+    tell_written(session, review)
+
+
+def moderate(session: Session, review: Review, body: Moderate, by: str) -> None:
+    """Decide about a review."""
+    require_decision(review.status, body.status)
+    _become(session, review, body.status)
+    review.reason, review.moderated_by, review.moderated = body.reason, by, now()
+    if body.status == ReviewStatus.APPROVED:
+        review.report_count = 0  # a moderator has looked at it
+
+
+def _become(session: Session, review: Review, status: ReviewStatus) -> None:
+    before = review.status
+    ratings.count(session, review, by=-1)
+    review.status = status
+    ratings.count(session, review, by=1)
+    review.touch()
+    tell_moderated(session, review, before)
+
+
+def remove(session: Session, review: Review) -> None:
+    ratings.count(session, review, by=-1)
+    session.delete(review)
+    tell_review_deleted(session, review)
+
+
+def vote(session: Session, review: Review, voter: str, *, helpful: bool) -> None:
+    """Count each person once. The version stays, so that votes do not disturb moderators."""
+    require_of_others(review, voter)
+    execute = session.connection().execute
+    key = {"review_id": review.id, "user_id": voter}
+    if helpful:
+        adding = insert_into(session, VOTES).values(**key, created=now()).on_conflict_do_nothing()
+        review.helpful_count += len(execute(adding.returning(VOTES.c.user_id)).all())
+    else:
+        taking = delete(VOTES).where(VOTES.c.review_id == review.id, VOTES.c.user_id == voter)
+        review.helpful_count -= len(execute(taking.returning(VOTES.c.user_id)).all())
+
+
+def report(session: Session, settings: Settings, review: Review, reporter: str, reason: str) -> None:
+    """Note the report, each person once; enough of them hide the review until a moderator looks at it."""
+    require_of_others(review, reporter)
+    row = {"review_id": review.id, "user_id": reporter, "reason": reason, "created": now()}
+    adding = insert_into(session, REPORTS).values(**row).on_conflict_do_nothing()
+    review.report_count += len(session.connection().execute(adding.returning(REPORTS.c.user_id)).all())
+    if review.report_count >= settings.reports_hide:
+        _become(session, review, ReviewStatus.HIDDEN)
+
+
+def require_of_others(review: Review, person: str) -> None:
+    if review.user_id == person:
+        raise OwnReview
+    if review.status != ReviewStatus.APPROVED:
+        raise NotApproved(status_now=review.status)
+
+
+def forget(session: Session, gone: Sequence[str]) -> None:
+    """Delete what deleted accounts wrote and clicked, and correct the numbers.
+
+    First all reviews are locked in the order of their ids, and ratings follow in that of their products, so
+    that transactions that meet do not wait for each other in a circle.
+    """
+    execute = session.connection().execute
+    touched = union(
+        select(REVIEWS.c.id).where(REVIEWS.c.user_id.in_(gone)),
+        select(VOTES.c.review_id).where(VOTES.c.user_id.in_(gone)),
+        select(REPORTS.c.review_id).where(REPORTS.c.user_id.in_(gone)),
+        select(REVIEWS.c.id).where(REVIEWS.c.moderated_by.in_(gone)),
+    )
+    execute(select(REVIEWS.c.id).where(REVIEWS.c.id.in_(touched)).order_by(REVIEWS.c.id).with_for_update())
+    for table, column in ((VOTES, REVIEWS.c.helpful_count), (REPORTS, REVIEWS.c.report_count)):
+        clicked = execute(select(table.c.review_id).where(table.c.user_id.in_(gone))).scalars().all()
+        for review_id in clicked:
+            counted = update(REVIEWS).where(REVIEWS.c.id == review_id, column > 0)
+            execute(counted.values({column: column - 1}))
+        execute(delete(table).where(table.c.user_id.in_(gone)))
+    execute(update(REVIEWS).where(REVIEWS.c.moderated_by.in_(gone)).values(moderated_by=None))
+    theirs = session.scalars(select(Review).where(REVIEWS.c.user_id.in_(gone)))
+    for review in sorted(theirs, key=lambda one: (one.resource_id, one.id)):
+        remove(session, review)
+    session.flush()
