@@ -58,7 +58,7 @@ async def refused(work: Any) -> tuple[int, str, str]:
 async def who(auth: httpx.AsyncClient) -> str | None:
     """Return the e-mail address of the signed-in user, as the page shows it."""
     page = await auth.get("/auth/signin")
-    found = re.search(r"<small>([^<@]+@[^<]+)</small>", page.text)
+    found = re.search(r"<(?:b|small)>([^<@]+@[^<]+)</", page.text)
     return found[1] if found else None
 
 

@@ -106,11 +106,11 @@ async def test_example_of_duties_sweeps_and_refreshes(database: Database) -> Non
         "Cron": Cron,
         "write_report": lambda _: None,
         "WORK": WORK,
-        "database": database,
+        "Database": Database,
         "delete_some_old_rows": lambda: swept.pop(0),
         "refresh_memory": refreshed.set,
     }
     exec(example("duties.md"), names)
-    async with names["DUTIES"], asyncio.timeout(20):
+    async with names["duties"](database), asyncio.timeout(20):
         while swept or not refreshed.is_set():  # noqa: ASYNC110 - its threads set no event
             await asyncio.sleep(0.02)
