@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import case, delete, func, insert, select
 from sqlmodel import Session
 
+from services.inventory import totals
 from services.inventory.models import COST_DAYS, COSTS
-from shared.data.database import insert_into
 
 _KEY = ("day", "account", "currency")
 _SUMMED = ("amount_whole", "amount_part", "rows", "estimated")
@@ -25,16 +25,7 @@ def apply(
             change = changes[tuple(row[name] for name in _KEY)]
             figures = (row["amount_whole"], row["amount_part"], 1, int(row["estimated"]))
             change[:] = [before + sign * one for before, one in zip(change, figures, strict=True)]
-    values = [
-        dict(zip((*_KEY, *_SUMMED), (*key, *change), strict=True))
-        for key, change in sorted(changes.items())
-        if any(change)
-    ]
-    if not values:
-        return
-    put = insert_into(session, COST_DAYS)
-    sums = {name: COST_DAYS.c[name] + put.excluded[name] for name in _SUMMED}
-    session.connection().execute(put.on_conflict_do_update(index_elements=_KEY, set_=sums), values)
+    totals.add(session, COST_DAYS, changes)
 
 
 def sum_again(session: Session, account: str, days: tuple[date, date]) -> None:

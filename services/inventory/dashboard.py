@@ -3,11 +3,9 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from sqlalchemy import func, select
 from sqlmodel import Session
@@ -17,7 +15,7 @@ from services.inventory.advices import AdviceSum
 from services.inventory.costs import SumCosts
 from services.inventory.dated import first_day, month_of
 from services.inventory.exact import Exact
-from services.inventory.models import GONE, PARTS, PRESENT, SCANS, SYNCS, WORKSPACES
+from services.inventory.models import GONE, SCANS, WORKSPACE_COUNTS
 from services.inventory.sync import syncs
 from services.inventory.sync.schemas import SyncOut
 from services.inventory.usage import UsageSummary
@@ -27,11 +25,7 @@ from shared.lists.pagination import PageQuery
 
 KEPT_SECONDS = 15.0
 RECENT = 10
-SYNCS_CHECKED = 3  # only one runs at a time
 UNKNOWN = "UNKNOWN"
-# The sources of a sync that change the WorkSpaces, and the hours.
-OF_WORKSPACES, OF_USAGE = ("workspaces",), ("usage", "billing")
-T = TypeVar("T")
 
 
 class DashboardOut(Output):
@@ -91,7 +85,6 @@ class Dashboard:
         self._is_demo = is_demo
         self._lock = threading.Lock()
         self._kept: tuple[float, DashboardOut] | None = None
-        self._counted: dict[str, tuple[object, Any]] = {}
 
     def show(self, session: Session) -> DashboardOut:
         kept = self._kept
@@ -106,8 +99,7 @@ class Dashboard:
         execute = session.connection().execute
         scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
         month = month_of(now().date())
-        counted = self._since(session, OF_WORKSPACES, month, partial(_Counts.of, session))
-        used = self._since(session, OF_USAGE, month, partial(usage.summary, session, month))
+        counted = _Counts.of(session)
         billed = costs.sums(session, SumCosts(by="month", start_date=first_day(month)))
         return DashboardOut(
             is_demo=self._is_demo,
@@ -119,21 +111,12 @@ class Dashboard:
             month=month,
             cost=billed.total,
             cost_estimated=any(one.estimated for one in billed.sums),
-            usage=used,
+            usage=usage.summary(session, month),
             advice=advices.sums(session),
             last_read={row[0]: row[1] for row in execute(scans)},
             recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
             as_of=now(),
         )
-
-    def _since(self, session: Session, sources: Sequence[str], month: str, work: Callable[[], T]) -> T:
-        """Do this work again only after a sync has read a page of these sources: there may be many rows."""
-        version = month, _read_so_far(session, sources)
-        kept = self._counted.get(sources[0])
-        if kept is None or kept[0] != version:
-            kept = self._counted[sources[0]] = (version, work())
-        found: T = kept[1]
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,24 +129,12 @@ class _Counts:
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        execute, columns = session.connection().execute, WORKSPACES.c
-        states, modes = Counter[str](), Counter[str]()
-        groups = select(columns.state, columns.running_mode, func.count()).where(columns.presence == PRESENT)
-        for state, mode, number in execute(groups.group_by(columns.state, columns.running_mode)):
-            states[state] += number
-            modes[mode or UNKNOWN] += number
-        gone = select(func.count()).select_from(WORKSPACES).where(columns.presence == GONE)
-        return cls(states, modes, execute(gone).scalar_one())
-
-
-def _read_so_far(session: Session, sources: Sequence[str]) -> object:
-    """Return a value that changes with every page of these sources; only syncs change their rows."""
-    latest = select(SYNCS.c.id).order_by(SYNCS.c.id.desc()).limit(SYNCS_CHECKED)
-    keys = PARTS.c.sync, PARTS.c.state
-    figures = (func.sum(PARTS.c[name]) for name in ("seen", "changed", "gone", "calls"))
-    parts = (
-        select(*keys, func.count(), *figures)
-        .where(PARTS.c.sync.in_(latest), PARTS.c.source.in_(sources))
-        .group_by(*keys)
-    )
-    return sorted(tuple(row) for row in session.connection().execute(parts))
+        states, modes, gone = Counter[str](), Counter[str](), 0
+        found = select(WORKSPACE_COUNTS).where(WORKSPACE_COUNTS.c.number > 0)
+        for presence, state, mode, number in session.connection().execute(found):
+            if presence == GONE:
+                gone += number
+            else:
+                states[state] += number
+                modes[mode or UNKNOWN] += number
+        return cls(states, modes, gone)

@@ -241,6 +241,28 @@ class CostDay(Table, table=True):
     estimated: int
 
 
+class WorkspaceCount(Table, table=True):
+    """The number of WorkSpaces in a state and a running mode, which is empty if it is unknown."""
+
+    __tablename__ = "workspace_counts"
+
+    presence: str = Field(primary_key=True, max_length=10)
+    state: str = Field(primary_key=True, max_length=60)
+    running_mode: str = Field(primary_key=True, max_length=60)
+    number: int
+
+
+class HourSum(Table, table=True):
+    """The sum of the hours of one month that come from one source, in millionths."""
+
+    __tablename__ = "hour_sums"
+
+    month: str = Field(primary_key=True, max_length=7)
+    source: str = Field(primary_key=True, max_length=10)
+    number: int  # of WorkSpaces
+    hours: int = Field(sa_type=BigInteger)
+
+
 class UsageDay(Table, table=True):
     """How a WorkSpace was used on one day; days without a connection have no row."""
 
@@ -345,6 +367,8 @@ TRAIL = table_of(TrailEvent)
 TRAIL_WORKSPACES = table_of(TrailWorkspace)
 USAGE_DAYS = table_of(UsageDay)
 USAGE_MONTHS = table_of(UsageMonth)
+WORKSPACE_COUNTS = table_of(WorkspaceCount)
+HOUR_SUMS = table_of(HourSum)
 PRICES = table_of(Price)
 LDAP_SERVERS = table_of(LdapServer)
 PEOPLE = table_of(Person)

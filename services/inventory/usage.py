@@ -13,7 +13,7 @@ from services.inventory import costs
 from services.inventory.costs import SumCosts, SumOut
 from services.inventory.dated import first_day, midnight, month_before, month_of, next_month
 from services.inventory.exact import Exact
-from services.inventory.models import USAGE_DAYS, USAGE_MONTHS, WORKSPACES
+from services.inventory.models import HOUR_SUMS, USAGE_DAYS, USAGE_MONTHS, WORKSPACES
 from services.inventory.schemas import WorkspaceId
 from services.inventory.usage_months import MILLION
 from shared.clock import now
@@ -212,11 +212,13 @@ def _with_workspaces(session: Session, items: Sequence[UsageOut]) -> list[UsageO
 
 def summary(session: Session, month: str) -> UsageSummary:
     """Sum up a month; without figures, all are zero and `sources` is empty."""
-    columns = USAGE_MONTHS.c
-    figures = func.count(), func.sum(columns.hours), func.max(columns.hours), func.min(columns.hours)
-    found = select(columns.source, *figures).where(columns.month == month).group_by(columns.source)
-    rows = session.connection().execute(found).all()
-    number, total = sum(row[1] for row in rows), sum(int(row[2]) for row in rows)
+    sums, columns = HOUR_SUMS.c, USAGE_MONTHS.c
+    mine = columns.month == sums.month, columns.source == sums.source
+    # Each of its own, as the database then finds it at an end of the index instead of reading every month.
+    bounds = [select(find(columns.hours)).where(*mine).scalar_subquery() for find in (func.max, func.min)]
+    found = select(sums.source, sums.number, sums.hours, *bounds)
+    rows = session.connection().execute(found.where(sums.month == month, sums.number > 0)).all()
+    number, total = sum(row[1] for row in rows), sum(row[2] for row in rows)
     return UsageSummary(
         month=month,
         workspace_count=number,

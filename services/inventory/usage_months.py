@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import case, func, insert, select, update
 from sqlmodel import Session
 
+from services.inventory import totals
 from services.inventory.dated import dated_id, first_day, midnight, month_of, next_month
 from services.inventory.exact import joined
 from services.inventory.models import COSTS, USAGE_DAYS, USAGE_MONTHS
@@ -67,12 +68,13 @@ def _refresh(session: Session, account: str, month: str, ids: Sequence[str], rea
     some = USAGE_MONTHS.c.month == month, USAGE_MONTHS.c.workspace_id.in_(ids)
     known = {row["workspace_id"]: dict(row) for row in execute(select(USAGE_MONTHS).where(*some)).mappings()}
     metrics, bills = _metrics(session, month, ids), _bills(session, account, month, ids)
-    new = []
+    new, changes = [], list[tuple[totals.Before, totals.Row]]()
     for workspace_id in ids:
         before = known.get(workspace_id)
         row = _month(before, metrics.get(workspace_id), bills.get(workspace_id), _within(month, read))
         if row is None:
             continue
+        changes.append((before, row))
         if before is None:
             row_id = dated_id(midnight(first_day(month)), [workspace_id])
             whose = {"id": row_id, "workspace_id": workspace_id, "account": account, "month": month}
@@ -82,6 +84,7 @@ def _refresh(session: Session, account: str, month: str, ids: Sequence[str], rea
             execute(one.values(**row, updated=now()))
     if new:
         execute(insert(USAGE_MONTHS), new)
+    totals.sum_hours(session, month, changes)
 
 
 def _within(month: str, read: Read | None) -> tuple[str, str] | None:

@@ -38,6 +38,7 @@ from tests import databases
 from tests.inventory import aws
 from tests.inventory.aws import HOME, NUMBER, REGION, Double, World
 from tests.inventory.replica import live, make_jobs, make_settings
+from tests.inventory.test_totals import totals
 from tests.support import eventually
 
 SECONDS = 60
@@ -114,6 +115,7 @@ def tables(database: Database) -> dict[str, list[Any]]:
         others = {
             table.name: [plain(dict(row)) for row in execute(select(table)).mappings()] for table in read
         }
+    totals(database)  # equal those of the rows
     return {
         **{name: sorted(found, key=str) for name, found in others.items()},
         "workspaces": sorted(map(plain, rows), key=lambda row: str(row["workspace_id"])),

@@ -12,6 +12,7 @@ from services.inventory.aws import AwsFailed, Call, Kind
 from services.inventory.events import tell_changed, tell_found, tell_gone
 from services.inventory.models import CHANGES, GONE, PRESENT, TAGS, WORKSPACES, Workspace
 from services.inventory.sync.source import Fetched, Place, Reading, Values, text
+from services.inventory.totals import count_workspaces
 from shared.clock import now
 from shared.data.bulk import insert_rows
 from shared.ids import new_id
@@ -110,6 +111,7 @@ class Workspaces:
         }
         where = {"account": place.account, "region": place.region, "gone": None, "presence": PRESENT}
         changed, new = 0, list[Values]()
+        count_workspaces(session, [(known.get(row["workspace_id"]), {**row, **where}) for row in rows])
         for row in ({**one, **where} for one in rows):
             before = known.get(row["workspace_id"])
             if before is None:
@@ -160,6 +162,7 @@ class Workspaces:
         for row in rows:
             write_changes(session, row["workspace_id"], {"gone": (None, at)}, at)
             tell_gone(session, dict(row))
+        count_workspaces(session, ((dict(row), {**row, "presence": GONE}) for row in rows))
         return len(rows)
 
 
