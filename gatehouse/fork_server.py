@@ -64,8 +64,10 @@ class Order(NamedTuple):
             for collector in collectors if program != self.module else ():
                 with suppress(KeyError):  # one with labels filled in is not registered itself
                     REGISTRY.unregister(collector)
-        # Find modules that were created after this process started as well.
-        importlib.invalidate_caches()
+        if self.module not in metrics:
+            # Find modules that were created after the fork server started as well. An imported program needs
+            # none of them, and this changes a page for nearly every package.
+            importlib.invalidate_caches()
         runpy.run_module(self.module, run_name="__main__", alter_sys=True)
 
 
@@ -178,6 +180,8 @@ def main() -> None:
     # Garbage is kept: every process would fill the holes that it leaves, and so copy the pages around them.
     gc.freeze()
     gc.enable()
+    # When a process replaces an entry, the name of the old one changes, and with it a page.
+    sys._clear_type_cache()  # noqa: SLF001
     _spare_memory()
     order = ForkServer(channel).serve()
     if order is not None:

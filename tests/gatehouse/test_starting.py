@@ -38,6 +38,16 @@ sys.stdin.readline()
 """
 
 
+# A program that prints how many of the folders it inherited it would read again.
+REREADING = """
+import sys
+from importlib.machinery import FileFinder
+finders = [finder for finder in sys.path_importer_cache.values() if isinstance(finder, FileFinder)]
+print(len(finders) > 50, sum(finder._path_mtime == -1 for finder in finders) > 50, flush=True)
+sys.stdin.readline()
+"""
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module to start, and one that represents the modules of the fork server."""
@@ -182,6 +192,23 @@ class TestPrograms:
             assert process.stdout is not None
             assert (await process.stdout.readline()).decode().split() == ["http_requests", name]
             assert await end(process) == 0
+
+    async def test_only_a_program_that_was_not_imported_looks_for_new_modules(
+        self, counting: Path, starter: ByFork
+    ) -> None:
+        """It changes a page for nearly every package, which is then copied."""
+        (counting / "toy_new").mkdir()
+        for name in ("toy_cat", "toy_new"):
+            (counting / name / "__main__.py").write_text(REREADING)
+            os.utime(counting / name / "__main__.py", (0, 0))
+        output = []
+        for name in ("toy_cat", "toy_new"):
+            process = await starter.start(name, {"PYTHONPATH": os.environ["PYTHONPATH"]})
+            assert process.stdout is not None
+            output.append(await process.stdout.readline())
+            assert await end(process) == 0
+
+        assert output == [b"True False\n", b"True True\n"]
 
     async def test_processes_share_the_imported_modules_until_their_program_changes(
         self, starter: ByFork, counting: Path
