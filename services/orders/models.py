@@ -146,12 +146,15 @@ class OrderLine(Table, table=True):
     """One product in an order, with the name and the price that it had when it was ordered."""
 
     __tablename__ = "order_lines"
-    __table_args__ = (Index("ix_order_lines_order_id_line", "order_id", "line", unique=True),)
+    __table_args__ = (
+        Index("ix_order_lines_order_id_line", "order_id", "line", unique=True),
+        Index("ix_order_lines_product_id_order_id", "product_id", "order_id"),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
     order_id: str = Field(foreign_key="orders.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
     line: int
-    product_id: str = Field(index=True, max_length=ID_CHARACTERS)
+    product_id: str = Field(max_length=ID_CHARACTERS)
     sku: str = Field(max_length=64)
     name: str = Field(max_length=200)
     quantity: int
