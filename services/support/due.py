@@ -1,6 +1,7 @@
 """When a ticket has to be answered and solved, and whether that time has passed.
 
-The time until the solution stops while a ticket waits for its owner.
+The time until the solution stops while a ticket waits for its owner. That until the first reply does not: only
+a reply of staff ends it.
 """
 
 from datetime import datetime
@@ -25,8 +26,9 @@ def change_priority(ticket: Ticket, priority: str, settings: Settings, moment: d
     ticket.priority = priority
     ticket.first_reply_due += after[0] - before[0]
     ticket.resolve_due += after[1] - before[1]
-    ticket.first_reply_told = ticket.first_reply_told and ticket.first_reply_due <= moment
-    ticket.resolve_told = ticket.resolve_told and ticket.resolve_due <= moment
+    stands = _stands(ticket, moment)
+    ticket.first_reply_told = ticket.first_reply_told and ticket.first_reply_due <= stands[FIRST_REPLY]
+    ticket.resolve_told = ticket.resolve_told and ticket.resolve_due <= stands[RESOLVE]
 
 
 def follow_status(ticket: Ticket, before: str, settings: Settings, moment: datetime) -> None:
@@ -43,17 +45,28 @@ def follow_status(ticket: Ticket, before: str, settings: Settings, moment: datet
     elif before in SOLVED:
         ticket.resolved = ticket.closed = ticket.satisfaction = None
         ticket.reopened_count += 1
-        ticket.resolve_due = moment + settings.due_times(ticket.priority)[1]
-        ticket.resolve_told = False
+        first, solution = settings.due_times(ticket.priority)
+        ticket.resolve_due, ticket.resolve_told = moment + solution, False
+        if ticket.first_replied is None:
+            ticket.first_reply_due, ticket.first_reply_told = moment + first, False
+
+
+def _stands(ticket: Ticket, moment: datetime) -> dict[str, datetime]:
+    """Return the moment at which the time until each due time stands."""
+    return {FIRST_REPLY: moment, RESOLVE: ticket.waiting_since or moment}
 
 
 def watch(ticket: Ticket, moment: datetime) -> None:
     """Note whether the ticket is overdue, and when to look at it again."""
-    dues = pending(ticket)
-    ticket.is_overdue = any(due <= (ticket.waiting_since or moment) for due, _ in dues.values())
-    untold = [due for due, is_told in dues.values() if not is_told]
-    is_stopped = ticket.waiting_since is not None
-    ticket.watch_at = None if is_stopped else min(untold, default=None)
+    dues, stands = pending(ticket), _stands(ticket, moment)
+    ticket.is_overdue = any(due <= stands[name] for name, (due, _) in dues.items())
+    is_stopped = {FIRST_REPLY: False, RESOLVE: ticket.waiting_since is not None}
+    untold = [
+        due
+        for name, (due, is_told) in dues.items()
+        if not is_told and (due <= stands[name] or not is_stopped[name])
+    ]
+    ticket.watch_at = min(untold, default=None)
 
 
 def pending(ticket: Ticket) -> dict[str, tuple[datetime, bool]]:
@@ -69,7 +82,8 @@ def pending(ticket: Ticket) -> dict[str, tuple[datetime, bool]]:
 
 def passed(ticket: Ticket, moment: datetime) -> list[str]:
     """Return the due times that have passed untold, and mark them as told."""
-    newly = [name for name, (due, is_told) in pending(ticket).items() if due <= moment and not is_told]
+    stands = _stands(ticket, moment)
+    newly = [name for name, (due, is_told) in pending(ticket).items() if due <= stands[name] and not is_told]
     ticket.first_reply_told |= FIRST_REPLY in newly
     ticket.resolve_told |= RESOLVE in newly
     watch(ticket, moment)

@@ -92,6 +92,48 @@ def test_a_lower_priority_moves_the_due_times_and_ends_being_overdue(
     assert ticket.watch_at == ticket.first_reply_due == BEGIN + 48 * HOUR
 
 
+def test_a_priority_that_is_changed_while_the_time_stands_still_is_told_of_again(
+    ticket: Ticket, settings: Settings
+) -> None:
+    ticket.first_replied = BEGIN
+    assert due.passed(ticket, BEGIN + 8 * HOUR) == [due.RESOLVE]
+    follow(ticket, Status.WAITING, settings, BEGIN + 9 * HOUR)
+    due.change_priority(ticket, "high", settings, BEGIN + 30 * HOUR)
+    due.watch(ticket, BEGIN + 30 * HOUR)
+    assert (ticket.is_overdue, ticket.watch_at) == (False, None)
+    follow(ticket, Status.OPEN, settings, BEGIN + 40 * HOUR)
+    assert ticket.resolve_due == ticket.watch_at == BEGIN + 55 * HOUR
+    assert due.passed(ticket, BEGIN + 55 * HOUR) == [due.RESOLVE]
+
+
+def test_a_ticket_reopened_before_the_first_reply_gets_a_new_time_for_it(
+    ticket: Ticket, settings: Settings
+) -> None:
+    assert due.passed(ticket, BEGIN + HOUR) == [due.FIRST_REPLY]
+    follow(ticket, Status.RESOLVED, settings, BEGIN + HOUR)
+    follow(ticket, Status.OPEN, settings, BEGIN + 48 * HOUR)
+    assert ticket.first_reply_due == ticket.watch_at == BEGIN + 49 * HOUR
+    assert not ticket.is_overdue
+    assert due.passed(ticket, BEGIN + 49 * HOUR) == [due.FIRST_REPLY]
+
+
+def test_waiting_does_not_stop_the_time_until_the_first_reply(ticket: Ticket, settings: Settings) -> None:
+    follow(ticket, Status.WAITING, settings, BEGIN + HOUR / 2)
+    assert ticket.watch_at == BEGIN + HOUR
+    assert due.passed(ticket, BEGIN + 10 * HOUR) == [due.FIRST_REPLY]
+    assert ticket.is_overdue
+    follow(ticket, Status.OPEN, settings, BEGIN + 48 * HOUR)
+    assert due.passed(ticket, BEGIN + 48 * HOUR) == []
+
+
+def test_what_passed_before_the_time_stopped_is_still_told(ticket: Ticket, settings: Settings) -> None:
+    ticket.first_replied = BEGIN
+    follow(ticket, Status.WAITING, settings, BEGIN + 9 * HOUR)
+    assert ticket.watch_at == BEGIN + 8 * HOUR
+    assert due.passed(ticket, BEGIN + 10 * HOUR) == [due.RESOLVE]
+    assert ticket.watch_at is None
+
+
 async def test_the_duty_tells_of_overdue_tickets_once(
     people: People, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
