@@ -27,6 +27,12 @@ class ClosedForGood(Conflict):
     code = "closed_for_good"
 
 
+class ReopenedTooOften(Conflict):
+    """The ticket was reopened as often as its owner may reopen it; create a new one."""
+
+    code = "reopened_too_often"
+
+
 class TicketLocked(Conflict):
     """The ticket can be changed or deleted only while it is open and staff has not replied."""
 

@@ -11,6 +11,7 @@ from services.support.errors import (
     NotSolved,
     OwnerOnly,
     OwnReview,
+    ReopenedTooOften,
     StaffOnly,
     TicketFull,
     TicketLocked,
@@ -77,14 +78,14 @@ TICKETS = [
         idempotent=True,
         body_bytes_max=BODY_BYTES_MAX,
         prepare=replies.find_attachments,
-        errors=(StaffOnly, ClosedForGood, TicketFull),
+        errors=(StaffOnly, ClosedForGood, ReopenedTooOften, TicketFull),
     ),
     Operation(
         "PUT",
         f"{TICKET}/status",
         tickets.change_ticket_status,
         scope=WRITE,
-        errors=(IllegalStep, ClosedForGood),
+        errors=(IllegalStep, ClosedForGood, ReopenedTooOften),
     ),
     Operation(
         "PUT",
@@ -183,7 +184,7 @@ CLASSIC = [
         status=201,
         idempotent=True,
         body_bytes_max=BODY_BYTES_MAX,
-        errors=(ClosedForGood, TicketFull),
+        errors=(ClosedForGood, ReopenedTooOften, TicketFull),
     ),
     Operation(
         "PUT",

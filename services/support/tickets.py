@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from services.support import due
 from services.support.desk import Seen
-from services.support.errors import ClosedForGood, OwnerOnly, TicketLocked, TooManyOpenTickets
+from services.support.errors import ClosedForGood, OwnerOnly, ReopenedTooOften, TicketLocked, TooManyOpenTickets
 from services.support.models import ATTACHMENTS, NUMBERS, TICKETS, Attachment, Ticket, TicketStep
 from services.support.peers import Account, FoundFiles
 from services.support.schemas import CreateTicket
@@ -24,6 +24,7 @@ from shared.ids import first_id
 from shared.lists.pagination import rows_of
 
 DAY = timedelta(days=1)
+REOPENED_MAX = 20  # by its owner; a ticket has steps without end only if it is reopened without end
 OWNERS_FIELDS = frozenset(("subject", "description"))
 
 
@@ -145,18 +146,21 @@ def take_step(
     """Take one step, or refuse it and name those that are allowed."""
     ticket, before = seen.ticket, seen.ticket.status
     require_step(before, to, by_staff=seen.is_staff)
-    require_reopenable(ticket, to, settings)
+    require_reopenable(ticket, to, settings, by_staff=seen.is_staff)
     move(session, settings, ticket, to, by=by, reason=reason)
     ticket.touch()
     tell_changed(session, ticket, before)
 
 
-def require_reopenable(ticket: Ticket, to: Status, settings: Settings) -> None:
+def require_reopenable(ticket: Ticket, to: Status, settings: Settings, *, by_staff: bool) -> None:
+    """Refuse to open an old ticket again, or one that its owner opens and closes without end."""
     solved = ticket.resolved
     if solved is None or to in SOLVED:
         return
     if now() - solved > timedelta(days=settings.reopen_days):
         raise ClosedForGood
+    if not by_staff and ticket.reopened_count >= REOPENED_MAX:
+        raise ReopenedTooOften
 
 
 def move(

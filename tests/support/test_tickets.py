@@ -10,6 +10,7 @@ from services.support.app import create_app
 from services.support.models import EVENTS
 from services.support.settings import Settings
 from services.support.states import STEPS, Status
+from services.support.tickets import REOPENED_MAX
 from shared.ids import new_id
 from shared.testing import bearer, running, token
 from tests.support.peers import ADMIN, AGENT, SUSPENDED, new_file
@@ -194,6 +195,22 @@ async def test_an_old_ticket_is_closed_for_good(
 
     for response in (again, reply):
         assert (response.status_code, response.json()["code"]) == (409, "closed_for_good")
+
+
+async def test_the_owner_cannot_reopen_a_ticket_without_end(people: People) -> None:
+    ticket = await people.open()
+    for _ in range(REOPENED_MAX):
+        await people.move(ticket, people.owner, "closed")
+        assert (await people.move(ticket, people.owner, "open")).status_code == 200
+    await people.move(ticket, people.owner, "closed")
+    again = await people.move(ticket, people.owner, "open")
+    path = f"{TICKETS}/{ticket['id']}/replies"
+    reply = await people.client.post(path, json={"content": "It is back"}, headers=people.owner)
+
+    for response in (again, reply):
+        assert (response.status_code, response.json()["code"]) == (409, "reopened_too_often")
+    for status in ("open", "closed"):
+        assert (await people.move(ticket, people.agent, status)).status_code == 200
 
 
 async def test_only_an_untouched_ticket_can_be_deleted_and_only_by_its_owner(people: People) -> None:
