@@ -1,7 +1,7 @@
 """When a ticket has to be answered and solved, and whether that time has passed.
 
-The time until the solution stops while a ticket waits for its owner. That until the first reply does not: only
-a reply of staff ends it.
+The time until the solution stops while a ticket waits for its owner. That until the first reply does not:
+only a reply of staff ends it.
 """
 
 from datetime import datetime

@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 
-from services.support import due
+from services.support import daily, due
 from services.support.models import TICKETS, WORK, Ticket
 from services.support.settings import Settings
 from services.support.telling import tell_overdue
@@ -11,6 +11,7 @@ from shared.data.database import Database
 from shared.work.duties import Duties, Duty, IsStopping
 
 BATCH_ROWS = 200
+TIDY_SECONDS = 3600
 
 
 def duties(database: Database, settings: Settings) -> Duties:
@@ -18,7 +19,17 @@ def duties(database: Database, settings: Settings) -> Duties:
         while not is_stopping() and tell_passed(database) == BATCH_ROWS:
             pass
 
-    return Duties(database, [Duty("tell overdue tickets", settings.overdue_seconds, watch, alone=True)], WORK)
+    def tidy(is_stopping: IsStopping) -> None:
+        while not is_stopping() and tidy_counts(database):
+            pass
+
+    of_tickets = Duty("tell overdue tickets", settings.overdue_seconds, watch, alone=True)
+    return Duties(database, [of_tickets, Duty("delete old counts", TIDY_SECONDS, tidy, alone=True)], WORK)
+
+
+def tidy_counts(database: Database) -> int:
+    with database.transaction() as session:
+        return daily.tidy(session)
 
 
 def tell_passed(database: Database) -> int:

@@ -8,7 +8,17 @@ from sqlmodel import Session
 from contracts.events import AccountDeleted
 from contracts.exports import exporting, section, table_section
 from services.support import reviews
-from services.support.models import ATTACHMENTS, REPLIES, REPORTS, REVIEWS, STAFF, STEPS_TAKEN, TICKETS, VOTES
+from services.support.models import (
+    ATTACHMENTS,
+    DAILY,
+    REPLIES,
+    REPORTS,
+    REVIEWS,
+    STAFF,
+    STEPS_TAKEN,
+    TICKETS,
+    VOTES,
+)
 from shared.events import Consumers
 
 _NOT_PERSONAL = ("user_id", "search", "note_count", "watch_at", "first_reply_told", "resolve_told")
@@ -22,6 +32,7 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
     execute(update(TICKETS).where(TICKETS.c.assigned_to.in_(gone)).values(assigned_to=None))
     reviews.forget(session, gone)
     execute(delete(STAFF).where(STAFF.c.user_id.in_(gone)))
+    execute(delete(DAILY).where(DAILY.c.user_id.in_(gone)))
 
 
 EXPORTED = [

@@ -135,6 +135,17 @@ class TicketNumber(Table, table=True):
     last: int
 
 
+class DailyCount(Table, table=True):
+    """What an account has created since the day began that its first creation opened."""
+
+    __tablename__ = "daily_counts"
+
+    user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    kind: str = Field(primary_key=True, max_length=10)
+    since: datetime = Field(sa_type=UtcDateTime, index=True)
+    count: int
+
+
 class Staff(Table, table=True):
     """An account that an admin made support staff."""
 
@@ -230,6 +241,7 @@ REPLIES = table_of(Reply)
 ATTACHMENTS = table_of(Attachment)
 STEPS_TAKEN = table_of(TicketStep)
 NUMBERS = table_of(TicketNumber)
+DAILY = table_of(DailyCount)
 STAFF = table_of(Staff)
 REVIEWS = table_of(Review)
 VOTES = table_of(Vote)

@@ -56,7 +56,7 @@ def write(
 def _follow(session: Session, settings: Settings, ticket: Ticket, reply: Reply, *, keep_status: bool) -> None:
     to = _next_status(Status(ticket.status), by_staff=reply.is_staff)
     if to is not None and not keep_status:
-        tickets.require_reopenable(ticket, to, settings, by_staff=reply.is_staff)
+        tickets.require_reopenable(session, settings, ticket, to, by_staff=reply.is_staff)
         tickets.move(session, settings, ticket, to, by=reply.user_id)
     if reply.is_staff and ticket.first_replied is None:
         ticket.first_replied = now()

@@ -1,13 +1,12 @@
 """Changes of reviews, each within the caller's transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, union, update
+from sqlalchemy import delete, select, union, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from services.support import desk, ratings
+from services.support import daily, desk, ratings
 from services.support.errors import AlreadyReviewed, NotApproved, OwnReview
 from services.support.models import REPORTS, REVIEWS, VOTES, Review
 from services.support.review_schemas import ChangeReview, Moderate, WriteReview
@@ -17,10 +16,7 @@ from services.support.telling import tell_moderated, tell_review_deleted, tell_w
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import insert_into
-from shared.errors import NotFound, TooManyRequests
-from shared.ids import first_id
-
-DAY = timedelta(days=1)
+from shared.errors import NotFound
 
 
 def find(session: Session, caller: Caller | None, review_id: str, *, lock: bool = False) -> Review:
@@ -36,7 +32,7 @@ def find(session: Session, caller: Caller | None, review_id: str, *, lock: bool 
 
 def write(session: Session, settings: Settings, author: str, body: WriteReview) -> Review:
     """Store a review, which waits for a moderator."""
-    _require_room(session, settings, author, now())
+    daily.take(session, author, daily.REVIEWS, settings.reviews_daily)
     review = Review(user_id=author, **body.model_dump())
     session.add(review)
     try:
@@ -47,18 +43,10 @@ def write(session: Session, settings: Settings, author: str, body: WriteReview) 
     return review
 
 
-def _require_room(session: Session, settings: Settings, author: str, moment: datetime) -> None:
-    mine = select(REVIEWS.c.id).where(REVIEWS.c.user_id == author, REVIEWS.c.id >= first_id(moment, -DAY))
-    recent = select(func.count()).select_from(mine.limit(settings.reviews_daily).subquery())
-    if session.connection().execute(recent).scalar_one() >= settings.reviews_daily:
-        raise TooManyRequests(
-            f"You can write {settings.reviews_daily} reviews a day; try again later.",
-            headers={"Retry-After": "3600"},
-        )
-
-
-def change(session: Session, review: Review, body: ChangeReview) -> None:
-    """Replace the content; the review waits for a moderator again."""
+def change(session: Session, settings: Settings, review: Review, body: ChangeReview) -> None:
+    """Replace the content; the review waits for a moderator again, which counts like a new one."""
+    if review.status != ReviewStatus.PENDING:
+        daily.take(session, review.user_id, daily.REVIEWS, settings.reviews_daily)
     ratings.count(session, review, by=-1)
     for name, value in body.model_dump().items():
         setattr(review, name, value)

@@ -28,6 +28,7 @@ READ, WRITE = "support:read", "support:write"
 TICKET = "/tickets/{ticket_id}"
 STAFF = "/tickets/staff/{user_id}"
 REVIEW = "/reviews/{review_id}"
+NOT_REOPENED = (ClosedForGood, ReopenedTooOften, TooManyOpenTickets, TooManyRequests)
 
 TICKETS = [
     Operation("GET", "/tickets", tickets.list_tickets, scope=READ, errors=(NotFound,)),
@@ -78,14 +79,14 @@ TICKETS = [
         idempotent=True,
         body_bytes_max=BODY_BYTES_MAX,
         prepare=replies.find_attachments,
-        errors=(StaffOnly, ClosedForGood, ReopenedTooOften, TicketFull),
+        errors=(StaffOnly, *NOT_REOPENED, TicketFull),
     ),
     Operation(
         "PUT",
         f"{TICKET}/status",
         tickets.change_ticket_status,
         scope=WRITE,
-        errors=(IllegalStep, ClosedForGood, ReopenedTooOften),
+        errors=(IllegalStep, *NOT_REOPENED),
     ),
     Operation(
         "PUT",
@@ -117,7 +118,7 @@ REVIEWS = [
     ),
     Operation("GET", "/reviews/ratings/{resource_id}", reviews.show_rating, access=public),
     Operation("GET", REVIEW, reviews.show_review, access=public, scope=READ),
-    Operation("PUT", REVIEW, reviews.change_review, scope=WRITE),
+    Operation("PUT", REVIEW, reviews.change_review, scope=WRITE, errors=(TooManyRequests,)),
     Operation("DELETE", REVIEW, reviews.delete_review, scope=WRITE, status=204),
     Operation(
         "PUT",
@@ -184,7 +185,7 @@ CLASSIC = [
         status=201,
         idempotent=True,
         body_bytes_max=BODY_BYTES_MAX,
-        errors=(ClosedForGood, ReopenedTooOften, TicketFull),
+        errors=(*NOT_REOPENED, TicketFull),
     ),
     Operation(
         "PUT",
@@ -213,7 +214,7 @@ CLASSIC = [
         errors=(NotBought, AlreadyReviewed, TooManyRequests),
     ),
     Operation("GET", CLASSIC_REVIEW, classic.show_classic_review, access=public, scope=READ),
-    Operation("PUT", CLASSIC_REVIEW, classic.change_classic_review, scope=WRITE),
+    Operation("PUT", CLASSIC_REVIEW, classic.change_classic_review, scope=WRITE, errors=(TooManyRequests,)),
     Operation("DELETE", CLASSIC_REVIEW, classic.delete_classic_review, scope=WRITE),
 ]
 OPERATIONS = [*TICKETS, *REVIEWS, *CLASSIC]

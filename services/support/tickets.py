@@ -1,15 +1,21 @@
 """Changes of tickets, each within the caller's transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlmodel import Session
 
-from services.support import due
+from services.support import daily, due
 from services.support.desk import Seen
-from services.support.errors import ClosedForGood, OwnerOnly, ReopenedTooOften, TicketLocked, TooManyOpenTickets
+from services.support.errors import (
+    ClosedForGood,
+    OwnerOnly,
+    ReopenedTooOften,
+    TicketLocked,
+    TooManyOpenTickets,
+)
 from services.support.models import ATTACHMENTS, NUMBERS, TICKETS, Attachment, Ticket, TicketStep
 from services.support.peers import Account, FoundFiles
 from services.support.schemas import CreateTicket
@@ -19,11 +25,8 @@ from services.support.states import SOLVED, UNSOLVED, Status, require_step
 from services.support.telling import tell_changed, tell_deleted, tell_opened
 from shared.clock import now
 from shared.data.database import insert_into
-from shared.errors import TooManyRequests
-from shared.ids import first_id
 from shared.lists.pagination import rows_of
 
-DAY = timedelta(days=1)
 REOPENED_MAX = 20  # by its owner; a ticket has steps without end only if it is reopened without end
 OWNERS_FIELDS = frozenset(("subject", "description"))
 
@@ -34,7 +37,7 @@ def open_ticket(
     """Create a ticket with the next number of the year."""
     moment = now()
     number = _next_number(session, moment.year)  # first: it makes those who count their tickets wait
-    _require_room(session, settings, owner, moment)
+    _require_room(session, settings, owner)
     ticket = Ticket(
         number=f"{moment.year}-{number:06}",
         user_id=owner,
@@ -62,18 +65,13 @@ def _next_number(session: Session, year: int) -> int:
     return int(session.connection().execute(counting.returning(NUMBERS.c.last)).scalar_one())
 
 
-def _require_room(session: Session, settings: Settings, owner: str, moment: datetime) -> None:
-    execute = session.connection().execute
-    mine = select(TICKETS.c.id).where(TICKETS.c.user_id == owner)
-    unsolved = mine.where(TICKETS.c.status.in_(UNSOLVED)).limit(settings.open_tickets_max).subquery()
-    if execute(select(func.count()).select_from(unsolved)).scalar_one() >= settings.open_tickets_max:
+def _require_room(session: Session, settings: Settings, owner: str) -> None:
+    # Counting locks a row of the account, so that its tickets that are opened at once are all counted.
+    daily.take(session, owner, daily.TICKETS, settings.tickets_daily)
+    mine = select(TICKETS.c.id).where(TICKETS.c.user_id == owner, TICKETS.c.status.in_(UNSOLVED))
+    unsolved = select(func.count()).select_from(mine.limit(settings.open_tickets_max).subquery())
+    if session.connection().execute(unsolved).scalar_one() >= settings.open_tickets_max:
         raise TooManyOpenTickets
-    recent = mine.where(TICKETS.c.id >= first_id(moment, -DAY)).limit(settings.tickets_daily).subquery()
-    if execute(select(func.count()).select_from(recent)).scalar_one() >= settings.tickets_daily:
-        raise TooManyRequests(
-            f"You can create {settings.tickets_daily} tickets a day; try again later.",
-            headers={"Retry-After": "3600"},
-        )
 
 
 def attach(session: Session, ticket_id: str, reply_id: str | None, author: str, found: FoundFiles) -> None:
@@ -146,21 +144,26 @@ def take_step(
     """Take one step, or refuse it and name those that are allowed."""
     ticket, before = seen.ticket, seen.ticket.status
     require_step(before, to, by_staff=seen.is_staff)
-    require_reopenable(ticket, to, settings, by_staff=seen.is_staff)
+    require_reopenable(session, settings, ticket, to, by_staff=seen.is_staff)
     move(session, settings, ticket, to, by=by, reason=reason)
     ticket.touch()
     tell_changed(session, ticket, before)
 
 
-def require_reopenable(ticket: Ticket, to: Status, settings: Settings, *, by_staff: bool) -> None:
-    """Refuse to open an old ticket again, or one that its owner opens and closes without end."""
+def require_reopenable(
+    session: Session, settings: Settings, ticket: Ticket, to: Status, *, by_staff: bool
+) -> None:
+    """Refuse to open an old ticket again. For its owner, it counts like a new ticket, and has an end."""
     solved = ticket.resolved
     if solved is None or to in SOLVED:
         return
     if now() - solved > timedelta(days=settings.reopen_days):
         raise ClosedForGood
-    if not by_staff and ticket.reopened_count >= REOPENED_MAX:
+    if by_staff:
+        return
+    if ticket.reopened_count >= REOPENED_MAX:
         raise ReopenedTooOften
+    _require_room(session, settings, ticket.user_id)
 
 
 def move(

@@ -317,7 +317,8 @@ async def test_an_account_writes_a_limited_number_of_reviews_a_day(settings: Set
         await write(people, people.owner, products[0])
         body = {"resource_type": "product", "resource_id": products[1], **TEXT}
         response = await client.post(REVIEWS, json=body, headers=people.owner)
-        assert (response.status_code, response.headers["retry-after"]) == (429, "3600")
+        assert response.status_code == 429
+        assert 0 < int(response.headers["retry-after"]) <= 86_400
 
 
 async def test_deleted_accounts_that_voted_for_each_other_are_forgotten_at_once(people: People) -> None:

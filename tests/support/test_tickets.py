@@ -307,7 +307,8 @@ async def test_an_account_has_a_limited_number_of_tickets(settings: Settings, da
         third = await people.open()
         await people.move(third, people.owner, "closed")
         daily = await client.post(TICKETS, json=TEXT, headers=people.owner)
-        assert (daily.status_code, daily.headers["retry-after"]) == (429, "3600")
+        assert daily.status_code == 429
+        assert 0 < int(daily.headers["retry-after"]) <= 86_400
     numbers = [one.data["number"] for one in events(database_url, EVENTS) if one.topic == "ticket.opened"]
     assert [int(number.split("-")[1]) for number in numbers] == [1, 2, 3]
 

@@ -182,12 +182,14 @@ def write_classic_review(
     return OldReview.of(reviews.write(session, settings, caller.id, body).model_dump())
 
 
-def change_classic_review(review_id: Id, body: ChangeReview, caller: Caller, session: Session) -> OldReview:
+def change_classic_review(
+    review_id: Id, body: ChangeReview, caller: Caller, session: Session, settings: Settings
+) -> OldReview:
     """Change a review of yours."""
     review = reviews.find(session, caller, review_id, lock=True)
     if review.user_id != caller.id:
         raise NotFound
-    reviews.change(session, review, body)
+    reviews.change(session, settings, review, body)
     return OldReview.of(review.model_dump())
 
 

@@ -85,14 +85,19 @@ def show_review(review_id: Id, caller: Caller | None, session: Session) -> Revie
 
 
 def change_review(
-    review_id: Id, body: ChangeReview, caller: Caller, if_match: IfMatch, session: Session
+    review_id: Id,
+    body: ChangeReview,
+    caller: Caller,
+    if_match: IfMatch,
+    session: Session,
+    settings: Settings,
 ) -> ReviewOut:
     """Change a review of yours; it waits for a moderator again."""
     review = reviews.find(session, caller, review_id, lock=True)
     if review.user_id != caller.id:
         raise NotFound
     if_match.check(review.version)
-    reviews.change(session, review, body)
+    reviews.change(session, settings, review, body)
     return _shown(session, review, caller)
 
 

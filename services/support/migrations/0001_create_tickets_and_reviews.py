@@ -129,6 +129,14 @@ def _create_parts_of_tickets() -> None:
         sa.Column("last", sa.Integer, nullable=False),
     )
     op.create_table(
+        "daily_counts",
+        sa.Column("user_id", sa.String(36), primary_key=True),
+        sa.Column("kind", sa.String(10), primary_key=True),
+        sa.Column("since", UtcDateTime, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+    )
+    op.create_index("ix_daily_counts_since", "daily_counts", ["since"])
+    op.create_table(
         "staff",
         sa.Column("user_id", sa.String(36), primary_key=True),
         sa.Column("added_by", sa.String(36), nullable=False),
