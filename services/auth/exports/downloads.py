@@ -36,27 +36,21 @@ class Downloads:
         self._database = database
         self._running = 0
 
-    def begin(self, session: Session, account_id: str) -> str:
-        """Count a download and return its lease, or raise TooManyDownloads."""
-        self._require_room()
-        lease_id = new_id()
-        row = {"account_id": account_id, "lease_id": lease_id, "expires": now() + LEASE}
-        connection, table = session.connection(), DOWNLOADS
-        connection.execute(delete(table).where(table.c.account_id == account_id, table.c.expires <= now()))
-        adding = insert_into(session, table).values(row).on_conflict_do_nothing().returning(table.c.lease_id)
-        if connection.execute(adding).first() is None:
+    async def begin(self, account_id: str) -> str:
+        """Take a place in this process and the account's lease, and return it, or raise TooManyDownloads."""
+        if self._running >= AT_ONCE_MAX:
             raise _too_many(RETRY_SECONDS)
-        wait = PER_ACCOUNT.wait(session, f"downloads of exports by {account_id}")
-        if wait:
-            raise _too_many(wait)
-        return lease_id
+        self._running += 1  # before anything waits, so that no other request takes the same place
+        try:
+            return await self._database.run(_lease, account_id)
+        except BaseException:
+            self._running -= 1
+            raise
 
     def response(
         self, lease_id: str, content: AsyncIterator[bytes], headers: Mapping[str, str]
     ) -> StreamingResponse:
-        """Return the response that sends an archive, or raise TooManyDownloads."""
-        self._require_room()
-        self._running += 1
+        """Return the response that sends an archive and then ends the lease."""
         return _Download(self, lease_id, content, headers)
 
     async def keep(self, lease_id: str) -> None:
@@ -69,12 +63,9 @@ class Downloads:
                 log.warning("download_lease_not_renewed", error=repr(error))
 
     async def ended(self, lease_id: str) -> None:
+        """Give the place and the lease back."""
         self._running -= 1
         await self._database.run(_end, lease_id)
-
-    def _require_room(self) -> None:
-        if self._running >= AT_ONCE_MAX:
-            raise _too_many(RETRY_SECONDS)
 
 
 class _Download(StreamingResponse):
@@ -95,6 +86,21 @@ class _Download(StreamingResponse):
             with suppress(asyncio.CancelledError):
                 await renewing
             await self._downloads.ended(self._lease_id)
+
+
+def _lease(session: Session, account_id: str) -> str:
+    """Count a download and return its lease."""
+    lease_id = new_id()
+    row = {"account_id": account_id, "lease_id": lease_id, "expires": now() + LEASE}
+    connection, table = session.connection(), DOWNLOADS
+    connection.execute(delete(table).where(table.c.account_id == account_id, table.c.expires <= now()))
+    adding = insert_into(session, table).values(row).on_conflict_do_nothing().returning(table.c.lease_id)
+    if connection.execute(adding).first() is None:
+        raise _too_many(RETRY_SECONDS)
+    wait = PER_ACCOUNT.wait(session, f"downloads of exports by {account_id}")
+    if wait:
+        raise _too_many(wait)
+    return lease_id
 
 
 def _renew(session: Session, lease_id: str) -> None:

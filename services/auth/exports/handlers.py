@@ -48,8 +48,12 @@ async def download_export(
 ) -> Response:
     """Download the archive, a ZIP file, once the export is done: one at a time, and a few an hour."""
     export = await database.read(_finished, export_id, caller, sessions)
-    lease_id = await database.run(downloads.begin, export.account_id)
-    await trail.keep()
+    lease_id = await downloads.begin(export.account_id)
+    try:
+        await trail.keep()
+    except BaseException:
+        await downloads.ended(lease_id)
+        raise
     headers = {
         "Content-Disposition": f'attachment; filename="gatehouse-export-{export.created:%Y-%m-%d}.zip"',
         "Cache-Control": "no-store",
