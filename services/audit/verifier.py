@@ -128,7 +128,8 @@ def _harmless(line: str) -> str:
 
 
 def _kept(file: Path, keys: Sequence[Key], remarks: list[str]) -> list[Checkpoint]:
-    notes = notes_in(file.read_text(encoding="utf-8") + "\n")  # the last line may lack its newline
+    # A crash may have cut the last line anywhere, also within a character.
+    notes = notes_in(file.read_text(encoding="utf-8", errors="replace") + "\n")
     found = [(note, Checkpoint.of(note, keys)) for note in notes]
     kept = [one for _, one in found if one is not None]
     torn = sum(one is None and is_torn(note) for note, one in found)

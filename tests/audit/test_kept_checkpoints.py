@@ -209,6 +209,11 @@ def test_anchor_with_a_checkpoint_that_a_crash_cut_short_is_compared_with_the_lo
         assert [one.size for one in log.checkpoints.anchored(range(10))] == [2, 4]
         assert main(arguments) == 0
         assert "1 checkpoints were not written completely" in capsys.readouterr().out
+        written = anchor.read_bytes()
+        for within in (1, 2):  # the bytes of the dash before the signature
+            anchor.write_bytes(written[: written.rfind("—".encode()) + within])
+            assert main(arguments) == 0
+        anchor.write_bytes(written)
         text = anchor.read_text(encoding="utf-8")
         anchor.write_text(text[:-20] + text[-20:].swapcase(), encoding="utf-8")
         assert main(arguments) == 2, "a signature of another key has the usual length"
