@@ -37,6 +37,7 @@ class Ticket(Table, table=True):
         Index("ix_tickets_priority_id", "priority", "id"),
         Index("ix_tickets_category_id", "category", "id"),
         Index("ix_tickets_assigned_to_id", "assigned_to", "id"),
+        Index("ix_tickets_unassigned", "status", "id", **rows_where("assigned_to IS NULL")),
         Index("ix_tickets_overdue", "id", **rows_where("is_overdue", sqlite="is_overdue = 1")),
         Index("ix_tickets_watch_at", "watch_at", **rows_where("watch_at IS NOT NULL")),
     )

@@ -72,6 +72,8 @@ def _create_tickets() -> None:
     op.create_index("ix_tickets_status_priority_id", "tickets", ["status", "priority", "id"])
     for name in ("status", "priority", "category", "assigned_to"):
         op.create_index(f"ix_tickets_{name}_id", "tickets", [name, "id"])
+    unassigned = rows_where("assigned_to IS NULL")
+    op.create_index("ix_tickets_unassigned", "tickets", ["status", "id"], **unassigned)
     overdue = rows_where("is_overdue", sqlite="is_overdue = 1")
     op.create_index("ix_tickets_overdue", "tickets", ["id"], **overdue)
     op.create_index("ix_tickets_watch_at", "tickets", ["watch_at"], **rows_where("watch_at IS NOT NULL"))
