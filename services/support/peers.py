@@ -1,5 +1,6 @@
 """What the support service asks other services before it opens a session."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,9 +9,10 @@ from starlette.requests import Request
 from shared.caller import Caller
 from shared.errors import FieldFault, InsufficientScope, Invalid
 from shared.http.inputs import header
-from shared.peers.client import Peer, PeerRefusal
+from shared.peers.client import AnswerLate, Peer, PeerRefusal
 
 READ_FILES, READ_ORDERS = "files:read", "orders:read"
+FILES_SECONDS = 15.0  # for all files of a request together
 _UNKNOWN = (404, 422)  # 422: not an account id
 
 
@@ -38,7 +40,18 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class FoundFiles:
+    """The files, and what is wrong with the ids of others.
+
+    Faults are not raised before the handler runs: a repeated request whose response is stored gets that
+    response, even if a file was deleted since.
+    """
+
     files: tuple[FoundFile, ...] = ()
+    faults: tuple[FieldFault, ...] = ()
+
+    def require_all(self) -> None:
+        if self.faults:
+            raise Invalid(errors=self.faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +76,27 @@ async def find_files(file_ids: Sequence[str], request: Request, caller: Caller, 
         return FoundFiles()
     if not caller.may(READ_FILES):
         raise InsufficientScope(READ_FILES)
+    try:
+        async with asyncio.timeout(FILES_SECONDS):
+            return await _ask_for_files(file_ids, _token(request), files)
+    except TimeoutError as error:
+        raise AnswerLate from error
+
+
+async def _ask_for_files(file_ids: Sequence[str], token: str, files: Files) -> FoundFiles:
     found, faults = list[FoundFile](), list[FieldFault]()
-    for number, file_id in enumerate(file_ids):
+    for file_id in dict.fromkeys(file_ids):  # each once
         try:
-            one = await files.call_as(_token(request), "GET", f"/files/{file_id}/metadata")
+            one = await files.call_as(token, "GET", f"/files/{file_id}/metadata")
         except PeerRefusal as refusal:
             if refusal.status != 404:
                 raise
+            field = f"attachments.{file_ids.index(file_id)}"
             message = "is not a file of yours; upload it first, and send its id"
-            faults.append(FieldFault(field=f"attachments.{number}", code="unknown_file", message=message))
+            faults.append(FieldFault(field=field, code="unknown_file", message=message))
         else:
             found.append(FoundFile(file_id, one["name"], one["size"], one["mime_type"]))
-    if faults:
-        raise Invalid(errors=faults)
-    return FoundFiles(tuple(found))
+    return FoundFiles(tuple(found), tuple(faults))
 
 
 async def find_account(accounts: Accounts, user_id: str) -> Account:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.support import peers
 from services.support.app import create_app
 from services.support.models import EVENTS
 from services.support.settings import Settings
@@ -13,7 +14,7 @@ from services.support.states import STEPS, Status
 from services.support.tickets import REOPENED_MAX
 from shared.ids import new_id
 from shared.testing import bearer, running, token
-from tests.support.peers import ADMIN, AGENT, SUSPENDED, new_file
+from tests.support.peers import ADMIN, AGENT, FILES, SUSPENDED, new_file
 from tests.support.people import TEXT, TICKETS, People
 from tests.told import events
 
@@ -286,6 +287,33 @@ async def test_files_are_attached_only_by_those_who_may_see_them(people: People)
     listed = await people.client.get(f"{TICKETS}/{ticket['id']}/replies", headers=people.agent)
     assert listed.json() == [reply]
     assert (await people.show(ticket))["attachments"] == ticket["attachments"]
+
+
+async def test_a_repeated_request_gets_its_response_although_a_file_was_deleted(people: People) -> None:
+    ticket, key = await people.open(), {**people.owner, "Idempotency-Key": "once"}
+    for path, body in ((TICKETS, TEXT), (f"{TICKETS}/{ticket['id']}/replies", {"content": "Here it is"})):
+        mine = new_file(people.owner_id)
+        sent = {**body, "attachments": [mine]}
+        first = await people.client.post(path, json=sent, headers=key)
+        del FILES[mine]
+        again = await people.client.post(path, json=sent, headers=key)
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert again.json() == first.json()
+        fresh = await people.client.post(path, json=sent, headers=people.owner)
+        assert (fresh.status_code, fresh.json()["errors"][0]["code"]) == (422, "unknown_file")
+
+
+async def test_a_file_named_twice_is_attached_once(people: People) -> None:
+    mine = new_file(people.owner_id)
+    ticket = await people.open(attachments=[mine, mine])
+    assert [one["file_id"] for one in ticket["attachments"]] == [mine]
+
+
+async def test_all_files_together_have_one_deadline(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "FILES_SECONDS", 0)
+    body = {**TEXT, "attachments": [new_file(people.owner_id)]}
+    response = await people.client.post(TICKETS, json=body, headers=people.owner)
+    assert response.status_code == 503
 
 
 async def test_a_limited_token_needs_the_scope_of_files_to_attach_one(people: People) -> None:

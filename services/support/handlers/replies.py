@@ -35,6 +35,7 @@ def reply_to_ticket(
     seen = desk.find(session, caller, ticket_id, lock=True)
     if (body.internal or body.keep_status) and not seen.is_staff:
         raise StaffOnly("Only support staff may write internal notes and keep the status.")
+    found.require_all()
     trail.add(internal=body.internal)
     return replies.write(session, settings, seen, caller.id, body, found)
 

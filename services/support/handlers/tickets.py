@@ -42,6 +42,7 @@ def create_ticket(
     body: CreateTicket, found: FoundFiles, caller: Caller, session: Session, settings: Settings
 ) -> TicketWithFiles:
     """Create a ticket. Attach files by their ids in the files service; they stay there, and stay yours."""
+    found.require_all()
     ticket = tickets.open_ticket(session, settings, caller.id, body, found)
     return _shown(session, desk.Seen(ticket, desk.is_staff(session, caller), is_owner=True))
 
