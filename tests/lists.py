@@ -469,6 +469,11 @@ def _review(number: int) -> dict[str, Any]:
     }
 
 
+def _report(number: int) -> dict[str, Any]:
+    ids = {"review_id": row_id(FEW + 1 if number % 2 else number), "user_id": row_id(number)}
+    return {**ids, "reason": "Rude", "is_settled": False, "created": moment(number)}
+
+
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
     "auth": Lists(
@@ -537,6 +542,7 @@ LISTS = {
             "STEPS_TAKEN": _ticket_step,
             "STAFF": _staff,
             "REVIEWS": _review,
+            "REPORTS": _report,
         },
         {
             "status": ("resolved", "closed"),
@@ -548,9 +554,10 @@ LISTS = {
             "search": ("needle", "parcel", "no"),
             "ticket_id": (row_id(FEW + 1),),
             "resource_id": (row_id(1), row_id(0)),
+            "review_id": (row_id(FEW + 1),),
             "/reviews/moderation?status": ("hidden", "approved"),  # of this list alone
         },
-        only_admins=("/reviews/moderation", "/tickets/staff"),
+        only_admins=("/reviews/moderation", "/reviews/{review_id}/reports", "/tickets/staff"),
     ),
     "audit": Lists(
         {"RECORDS": _record, "PERSONAL": _personal},

@@ -48,6 +48,6 @@ EXPORTED = [
     table_section("ticket_attachments", ATTACHMENTS, "user_id", without=("user_id",)),
     table_section("reviews", REVIEWS, "user_id", without=("user_id", "moderated_by", "report_count")),
     table_section("review_votes", VOTES, "user_id", key="review_id", without=("user_id",)),
-    table_section("review_reports", REPORTS, "user_id", key="review_id", without=("user_id",)),
+    table_section("review_reports", REPORTS, "user_id", key="review_id", without=("user_id", "is_settled")),
 ]
 CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("support", EXPORTED)}

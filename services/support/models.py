@@ -201,15 +201,17 @@ class Vote(Table, table=True):
 
 
 class Report(Table, table=True):
-    """One person reports one review to the moderators."""
+    """One person reports one review to the moderators; settled once a moderator has approved it."""
 
     __tablename__ = "review_reports"
+    __table_args__ = (Index("ix_review_reports_review_id_created", "review_id", "created"),)
 
     review_id: str = Field(
         primary_key=True, foreign_key="reviews.id", ondelete="CASCADE", max_length=ID_CHARACTERS
     )
     user_id: str = Field(primary_key=True, index=True, max_length=ID_CHARACTERS)
     reason: str = Field(max_length=500)
+    is_settled: bool = False
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 

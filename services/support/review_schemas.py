@@ -76,6 +76,24 @@ class ReportReview(Input):
     reason: Reason
 
 
+class ReportOut(Output):
+    """A report; `is_settled` once a moderator has approved the review in spite of it."""
+
+    model_config = example(
+        {
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f05678",
+            "reason": "It names a private address.",
+            "is_settled": False,
+            "created": "2026-01-31T12:00:00Z",
+        }
+    )
+
+    user_id: str
+    reason: str
+    is_settled: bool
+    created: datetime
+
+
 class ListReviews(PageQuery):
     resource_id: Id | None = Field(default=None, description="Only reviews of this product.")
 

@@ -1,8 +1,9 @@
 """Changes of reviews, each within the caller's transaction."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import delete, select, union, update
+from sqlalchemy import delete, false, select, true, union, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -17,6 +18,9 @@ from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.errors import NotFound
+from shared.lists.pagination import rows_of
+
+REPORTS_SHOWN = 200
 
 
 def find(session: Session, caller: Caller | None, review_id: str, *, lock: bool = False) -> Review:
@@ -62,6 +66,8 @@ def moderate(session: Session, review: Review, body: Moderate, by: str) -> None:
     review.reason, review.moderated_by, review.moderated = body.reason, by, now()
     if body.status == ReviewStatus.APPROVED:
         review.report_count = 0  # a moderator has looked at it
+        settling = update(REPORTS).where(REPORTS.c.review_id == review.id)
+        session.connection().execute(settling.values(is_settled=True))
 
 
 def _become(session: Session, review: Review, status: ReviewStatus) -> None:
@@ -95,11 +101,23 @@ def vote(session: Session, review: Review, voter: str, *, helpful: bool) -> None
 def report(session: Session, settings: Settings, review: Review, reporter: str, reason: str) -> None:
     """Note the report, each person once; enough of them hide the review until a moderator looks at it."""
     require_of_others(review, reporter)
-    row = {"review_id": review.id, "user_id": reporter, "reason": reason, "created": now()}
+    row = {
+        "review_id": review.id,
+        "user_id": reporter,
+        "reason": reason,
+        "is_settled": False,
+        "created": now(),
+    }
     adding = insert_into(session, REPORTS).values(**row).on_conflict_do_nothing()
     review.report_count += len(session.connection().execute(adding.returning(REPORTS.c.user_id)).all())
     if review.report_count >= settings.reports_hide:
         _become(session, review, ReviewStatus.HIDDEN)
+
+
+def reports_of(session: Session, review_id: str) -> list[dict[str, Any]]:
+    """Return the newest reports of a review, newest first."""
+    newest = select(REPORTS).where(REPORTS.c.review_id == review_id).order_by(REPORTS.c.created.desc())
+    return rows_of(session, newest.limit(REPORTS_SHOWN))
 
 
 def require_of_others(review: Review, person: str) -> None:
@@ -123,9 +141,13 @@ def forget(session: Session, gone: Sequence[str]) -> None:
         select(REVIEWS.c.id).where(REVIEWS.c.moderated_by.in_(gone)),
     )
     execute(select(REVIEWS.c.id).where(REVIEWS.c.id.in_(touched)).order_by(REVIEWS.c.id).with_for_update())
-    for table, column in ((VOTES, REVIEWS.c.helpful_count), (REPORTS, REVIEWS.c.report_count)):
-        clicked = execute(select(table.c.review_id).where(table.c.user_id.in_(gone))).scalars().all()
-        for review_id in clicked:
+    reported = REPORTS.c.is_settled == false()  # the others are not in the count
+    for table, column, counts in (
+        (VOTES, REVIEWS.c.helpful_count, true()),
+        (REPORTS, REVIEWS.c.report_count, reported),
+    ):
+        clicked = select(table.c.review_id).where(table.c.user_id.in_(gone), counts)
+        for review_id in execute(clicked).scalars().all():
             counted = update(REVIEWS).where(REVIEWS.c.id == review_id, column > 0)
             execute(counted.values({column: column - 1}))
         execute(delete(table).where(table.c.user_id.in_(gone)))

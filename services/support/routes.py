@@ -149,6 +149,7 @@ REVIEWS = [
         status=204,
         errors=(OwnReview, NotApproved),
     ),
+    Operation("GET", f"{REVIEW}/reports", reviews.list_review_reports, scope=READ, errors=(StaffOnly,)),
 ]
 # The older form of tickets and reviews, which `/api/v1` leads to.
 CLASSIC_TICKET, CLASSIC_REVIEW = f"/classic{TICKET}", f"/classic{REVIEW}"

@@ -238,6 +238,38 @@ async def test_enough_reports_hide_a_review_until_a_moderator_looks(
     assert (await rating(people, product))["count"] == 1
 
 
+async def report(people: People, review: dict[str, Any], who: dict[str, str], reason: str) -> None:
+    path = f"{REVIEWS}/{review['id']}/report"
+    response = await people.client.post(path, json={"reason": reason}, headers=who)
+    assert response.status_code == 204, response.text
+
+
+async def test_an_approval_settles_the_reports_before_it(people: People) -> None:
+    product, old, new = new_id(), new_id(), new_id()
+    review = await approved(people, buyer(product)[1], product)
+    await report(people, review, bearer(token(old)), "Old")
+    hidden = (await decide(people, review, "hidden")).json()
+    again = (await decide(people, hidden, "approved")).json()
+    assert again["report_count"] == 0
+    await report(people, again, bearer(token(new)), "New")
+    path = f"{REVIEWS}/{review['id']}"
+    listed = await people.client.get(f"{path}/reports", headers=people.agent)
+    assert [(one["user_id"], one["reason"], one["is_settled"]) for one in listed.json()] == [
+        (new, "New", False),
+        (old, "Old", True),
+    ]
+    await delete_account(people.client, old)
+    seen = (await people.client.get(path, headers=people.agent)).json()
+    assert seen["report_count"] == 1
+    await delete_account(people.client, new)
+    seen = (await people.client.get(path, headers=people.agent)).json()
+    assert seen["report_count"] == 0
+    refused = await people.client.get(f"{path}/reports", headers=people.stranger)
+    assert (refused.status_code, refused.json()["code"]) == (403, "staff_only")
+    unknown = await people.client.get(f"{REVIEWS}/{new_id()}/reports", headers=people.agent)
+    assert unknown.status_code == 404
+
+
 async def test_ratings_are_exact_after_any_sequence_of_changes(people: People) -> None:
     product, chance = new_id(), random.Random(7)
     written: dict[str, dict[str, Any]] = {}

@@ -15,6 +15,7 @@ from services.support.review_schemas import (
     ListReviews,
     Moderate,
     RatingOut,
+    ReportOut,
     ReportReview,
     ReviewOut,
     WriteReview,
@@ -144,6 +145,13 @@ def report_review(
     """Report a review to the moderators; each person counts once, and enough reports hide it."""
     review = reviews.find(session, caller, review_id, lock=True)
     reviews.report(session, settings, review, caller.id, body.reason)
+
+
+def list_review_reports(review_id: Id, caller: Caller, session: Session) -> list[ReportOut]:
+    """List the newest 200 reports of a review with their reasons, newest first; for staff."""
+    desk.require_staff(session, caller)
+    reviews.find(session, caller, review_id)
+    return [ReportOut.unchecked(row) for row in reviews.reports_of(session, review_id)]
 
 
 def _shown(session: Session, review: Review, caller: Caller | None) -> ReviewOut:

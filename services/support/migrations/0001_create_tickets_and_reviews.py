@@ -188,9 +188,11 @@ def _create_reviews() -> None:
         _of_review(),
         sa.Column("user_id", sa.String(36), primary_key=True),
         sa.Column("reason", sa.String(500), nullable=False),
+        sa.Column("is_settled", sa.Boolean, nullable=False),
         sa.Column("created", UtcDateTime, nullable=False),
     )
     op.create_index("ix_review_reports_user_id", "review_reports", ["user_id"])
+    op.create_index("ix_review_reports_review_id_created", "review_reports", ["review_id", "created"])
     op.create_table(
         "ratings",
         sa.Column("resource_type", sa.String(20), primary_key=True),
