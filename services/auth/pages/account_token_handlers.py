@@ -21,6 +21,7 @@ from shared.errors import NotFound
 from shared.lists.pagination import PageQuery
 
 TOKENS = f"{ACCOUNT}/tokens"
+OF_STAFF = "admin:support"  # support staff are often no admins, and auth does not know who they are
 SCOPE_FIELD = "scope "  # followed by the scope; each checkbox is a field of its own
 DAYS = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "One year", "": "Never"}
 
@@ -108,6 +109,6 @@ async def _values_of(visit: Visit, account: Account, typed: dict[str, str]) -> d
                 "is_chosen": f"{SCOPE_FIELD}{name}" in typed,
             }
             for name in sorted(OF_KEYS, key=lambda name: ":" not in name)  # the broad ones last
-            if account.role == Role.ADMIN or not name.startswith("admin:")
+            if account.role == Role.ADMIN or name == OF_STAFF or not name.startswith("admin:")
         ],
     }
