@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.support.classic import pages, schemas
 from shared.ids import new_id
 from tests.support.peers import AGENT
 from tests.support.people import TEXT, People
@@ -40,6 +41,22 @@ async def create(people: People, **fields: Any) -> dict[str, Any]:
     assert found.keys() == {"ticket"}
     ticket: dict[str, Any] = found["ticket"]
     return ticket
+
+
+async def test_an_empty_category_is_none_also_when_a_ticket_is_changed(people: People) -> None:
+    ticket = await create(people, category="delivery")
+    changed = await send(people, "PUT", f"{TICKETS}/{ticket['id']}", people.owner, {"category": ""})
+    assert changed["ticket"]["category"] is None
+
+
+async def test_the_last_page_is_cut_at_the_last_row(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (schemas, pages):
+        monkeypatch.setattr(module, "ROWS_MAX", 3)
+    made = [(await create(people))["id"] for _ in range(4)]
+    last = await send(people, "GET", f"{TICKETS}/my?page=2&limit=2", people.owner)
+    assert [one["id"] for one in last["tickets"]] == [made[1]]
+    assert (last["total"], last["total_pages"]) == (3, 2)
+    await send(people, "GET", f"{TICKETS}/my?page=3&limit=2", people.owner, status=422)
 
 
 async def test_a_ticket_is_created_shown_changed_and_deleted(people: People) -> None:

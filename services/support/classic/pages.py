@@ -19,7 +19,8 @@ def page_of(
         for scope in scopes
     ]
     walks = [Walk(one, table.c.id) for one in wanted]
-    ids = [row["id"] for row in read(session, walks, query.offset + query.limit)][query.offset :]
+    last = min(query.offset + query.limit, ROWS_MAX)
+    ids = [row["id"] for row in read(session, walks, last)][query.offset :]
     rows = rows_of(session, select(table).where(table.c.id.in_(ids)).order_by(table.c.id.desc()))
     counted = union_all(*(select(one.limit(ROWS_MAX).subquery()) for one in wanted)).subquery()
     total = session.connection().execute(select(func.count()).select_from(counted)).scalar_one()

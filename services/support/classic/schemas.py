@@ -5,9 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from services.support.schemas import Category, Content, Description, Subject
+from services.support.schemas import Category, ChangeTicket, Content, Description, Subject
 from services.support.states import Priority, Status
 from shared.http.schemas import Id, Input, Output, Query, example
 
@@ -71,7 +71,7 @@ class ByNumber(Query):
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        if self.offset + self.limit > ROWS_MAX:
+        if self.offset >= ROWS_MAX:
             raise ValueError(f"pages end at row {ROWS_MAX}; use a filter to see older rows")
         return self
 
@@ -103,6 +103,16 @@ class NewTicket(Input):
     description: Description
     priority: Priority
     category: Category | Literal[""] | None = None
+
+
+def _none_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+class ChangeOldTicket(ChangeTicket):
+    """Any of these fields; an empty category is none."""
+
+    category: Annotated[Category | None, BeforeValidator(_none_if_empty)] = None
 
 
 class NewReply(Input):

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from services.support import desk, ratings, replies, reviews, tickets
 from services.support.classic.pages import page_of
 from services.support.classic.schemas import (
+    ChangeOldTicket,
     Done,
     NamedReply,
     NamedTicket,
@@ -38,7 +39,7 @@ from services.support.peers import (
     find_purchase,
 )
 from services.support.review_schemas import ChangeReview, WriteReview
-from services.support.schemas import ChangeTicket, CreateTicket, WriteReply
+from services.support.schemas import CreateTicket, WriteReply
 from services.support.settings import Settings
 from services.support.states import ReviewStatus, Status
 from shared.caller import Caller
@@ -92,7 +93,7 @@ def show_classic_ticket(ticket_id: Id, caller: Caller, session: Session) -> Tick
 
 
 def change_classic_ticket(
-    ticket_id: Id, body: ChangeTicket, caller: Caller, session: Session, settings: Settings
+    ticket_id: Id, body: ChangeOldTicket, caller: Caller, session: Session, settings: Settings
 ) -> NamedTicket:
     """Change a ticket of yours while it is open."""
     seen = _owned(session, caller, ticket_id)
