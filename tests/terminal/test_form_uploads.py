@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.terminal.support import Owner, Service
 
 DATABASES = ("sqlite", "postgresql")
@@ -11,6 +13,10 @@ MIB = 1 << 20
 
 def batches_of(service: Service, owner: Owner) -> list[Path]:
     return [*(service.folder / "terminal" / "homes" / ".areas" / owner.user_id / "batches").glob("*")]
+
+
+def home_of(service: Service, owner: Owner) -> Path:
+    return service.folder / "terminal" / "homes" / owner.user_id
 
 
 async def paths(owner: Owner) -> list[str]:
@@ -57,6 +63,33 @@ async def test_form_that_breaks_off_or_conflicts_stores_nothing(owner: Owner, se
     assert (await owner.client.post(UPLOAD, content=half, headers=headers)).status_code == 400
     assert await paths(owner) == ["kept"]
     assert (await owner.client.get("/file/kept")).content == b"1"
+    assert batches_of(service, owner) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "refusal"),
+    [
+        ("/upload", ["a.txt", "src", "z"], (409, "wrong_kind")),
+        ("/upload", ["a.txt", "link", "z"], (409, "wrong_kind")),
+        ("/upload-folder", ["a.txt", "notes/x"], (409, "wrong_kind")),
+        ("/upload-folder", ["a.txt", "new/x", "new"], (400, "bad_request")),
+        ("/files/upload-folder", ["new", "new.txt", "new/x/y"], (400, "bad_request")),
+    ],
+)
+async def test_form_with_a_path_that_cannot_be_placed_stores_nothing(
+    owner: Owner, service: Service, path: str, sent: list[str], refusal: tuple[int, str]
+) -> None:
+    for name in ("a.txt", "notes"):
+        assert (await owner.client.put(f"/file/{name}", content=b"old")).status_code == 200
+    assert (await owner.client.post("/file/src/")).status_code == 200
+    home_of(service, owner).joinpath("link").symlink_to("a.txt")
+    before = await paths(owner)
+    assert len(before) == 4
+    refused = await owner.client.post(path, files=[("files", (name, b"new")) for name in sent])
+    assert (refused.status_code, refused.json()["code"]) == refusal
+    for name in ("a.txt", "notes"):
+        assert (await owner.client.get(f"/file/{name}")).content == b"old"
+    assert await paths(owner) == before
     assert batches_of(service, owner) == []
 
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from services.terminal.errors import Exists, Finishing, Incomplete, TooManyEntries
+from services.terminal.errors import Exists, Finishing, Incomplete, TooManyEntries, WrongKind
 from services.terminal.workspace.paths import Parts, joined, parts_of
 from services.terminal.workspace.tree import FILE_MODE, Tree, new_name
 from services.terminal.workspace.walks import remove
@@ -48,9 +49,15 @@ def begin_form(tree: Tree) -> str:
 
 
 def describe(tree: Tree, batch_id: str, entries: Sequence[tuple[str, int]], *, overwrite: bool) -> None:
-    """Store the manifest of a form's batch; raises Exists unless files may be overwritten."""
-    if not overwrite and (conflicts := _conflicts(tree, [path for path, _ in entries])):
+    """Store the manifest of a form's batch; raises Exists unless files may be overwritten.
+
+    What placing would refuse is refused here, before anything is placed. Shells of the workspace can still
+    change the targets between this check and the finish, which then ends with some of the files placed.
+    """
+    paths = [path for path, _ in entries]
+    if not overwrite and (conflicts := _conflicts(tree, paths)):
         raise Exists(conflicts=conflicts)
+    _require_placeable(tree, paths)
     with tree.in_area(FOLDER) as folder, _opened(folder, batch_id) as inside:
         _write_manifest(inside, entries, overwrite=overwrite)
 
@@ -127,6 +134,19 @@ def _conflicts(tree: Tree, paths: Sequence[str]) -> list[str]:
             if len(found) == CONFLICTS_MAX:
                 break
     return found
+
+
+def _require_placeable(tree: Tree, paths: Iterable[str]) -> None:
+    """Raise unless every path is free or a file's, and below folders or nothing."""
+    targets = sorted(tuple(path.split("/")) for path in paths)
+    # What is below a path follows it directly in this order.
+    for one, following in pairwise(targets):
+        if following[: len(one)] == one:
+            raise BadRequest("The form has a file at a path where other files of the form need a folder.")
+    for target in targets:
+        with suppress(FileNotFoundError):
+            if tree.entry(target).kind != "file":
+                raise WrongKind
 
 
 @contextmanager

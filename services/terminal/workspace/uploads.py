@@ -1,4 +1,7 @@
-"""Files that arrive in one form: all of them are placed once the form is complete, or none."""
+"""Files that arrive in one form: all of them are placed once the form is complete, or none.
+
+The exception is a shell that changes the targets while the files are being placed; see `batches.describe`.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,7 +27,7 @@ Plan = Callable[[Mapping[str, str], list[str]], tuple[list[Parts], bool]]
 async def receive_form(
     request: Request, workspaces: Workspaces, owner: str, fields: frozenset[str], plan: Plan
 ) -> list[str]:
-    """Store the files of a form; return their paths. Raises Exists with all conflicts."""
+    """Store the files of a form; return their paths. Raises Exists, WrongKind or BadRequest."""
     limit = workspaces.settings.upload_max
     too_large = partial(FileTooLarge, limit_bytes=limit)
     form = Form(request, Expected(FILE_FIELD, fields, limit, too_large, FILES_MAX))
