@@ -51,6 +51,7 @@ from services.terminal.handlers import (
     webhook,
 )
 from services.terminal.protocol import SUBPROTOCOL
+from services.terminal.threecompute.schemas import CloseTab, MovePath, SaveTabList
 from shared.errors import (
     BadRequest,
     Impersonated,
@@ -85,10 +86,15 @@ BODY = (BadRequest, TooLarge)
 PATH = "/file/{path:path}"
 
 
-_SAVING: dict[str, Any] = {"scope": WRITE, "body_type": JSON, "errors": (*BODY, Stale)}
+_SAVING: dict[str, Any] = {
+    "scope": WRITE,
+    "body_type": JSON,
+    "body_model": SaveTabList,
+    "errors": (*BODY, Stale),
+}
 
 
-_MOVING: dict[str, Any] = {"access": in_person, "scope": WRITE, "body_type": JSON}
+_MOVING: dict[str, Any] = {"access": in_person, "scope": WRITE, "body_type": JSON, "body_model": MovePath}
 
 
 _UPLOADING: dict[str, Any] = {"access": in_person, "scope": WRITE, "body_type": FORM, "errors": UPLOADING}
@@ -107,6 +113,7 @@ THREECOMPUTE = [
         threecompute.close_tab,
         scope=WRITE,
         body_type=JSON,
+        body_model=CloseTab,
         errors=(*BODY, NotFound),
     ),
     Operation("GET", "/list-files", threecompute.list_paths, scope=READ_FILES, errors=SHOWING),

@@ -81,6 +81,8 @@ class _Schemas:
                     inputs.append(((key, part), "validation", TypeAdapter(model)))
             if endpoint.operation.form is not None:
                 inputs.append(((key, "form"), "validation", TypeAdapter(endpoint.operation.form)))
+            if endpoint.operation.body_model is not None:
+                inputs.append(((key, "body"), "validation", TypeAdapter(endpoint.operation.body_model)))
             inputs.append(((key, "out"), "serialization", endpoint.adapter))
         self._by_key, rest = TypeAdapter.json_schemas(inputs, ref_template=REF)
         self.definitions: dict[str, Any] = rest.get("$defs", {})
@@ -161,7 +163,8 @@ def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
         fields = {"type": "object", "additionalProperties": {"type": "string"}}
         return {"required": False, "content": {FORM: {"schema": fields}}}
     if operation.body_type is not None:
-        return {"required": False, "content": {operation.body_type: {"schema": _BYTES}}}
+        schema = _BYTES if operation.body_model is None else schemas.of(endpoint, "body")
+        return {"required": False, "content": {operation.body_type: {"schema": schema}}}
     if signature.body is not None:
         content = {JSON: {"schema": schemas.of(endpoint, "body")}}
         limit = operation.body_bytes_max

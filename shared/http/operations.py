@@ -38,11 +38,11 @@ class Operation:
     template of the Location header, filled from the response's fields. `idempotent` supports Idempotency-Key.
     `errors` are the refusals the handler may raise. `recorded` operations are recorded under the name
     `action`, by default the handler's name in capitals. A handler that reads the body from its Request
-    declares it: as a `form`, or with its `body_type`. `sends_bytes` means that the response is content,
-    possibly a range of it. `answer_types` are the media types of Responses that are text other than JSON.
-    `also` documents further statuses of Responses, with their media type or "". `prepare` is a coroutine that
-    runs before the handler's Session is opened, for calls to other services; the handler takes its result by
-    type.
+    declares it: as a `form`, or with its `body_type` and, if it has one, its `body_model`. `sends_bytes`
+    means that the response is content, possibly a range of it. `answer_types` are the media types of
+    Responses that are text other than JSON. `also` documents further statuses of Responses, with their media
+    type or "". `prepare` is a coroutine that runs before the handler's Session is opened, for calls to other
+    services; the handler takes its result by type.
     """
 
     method: str
@@ -59,6 +59,7 @@ class Operation:
     body_bytes_max: int = BODY_BYTES_MAX
     form: type[BaseModel] | None = None
     body_type: str | None = None
+    body_model: type[BaseModel] | None = None
     sends_bytes: bool = False
     answer_types: tuple[str, ...] = ()
     also: Mapping[int, str] = field(default_factory=dict, hash=False)
