@@ -7,6 +7,7 @@ from contracts.support import (
     ReviewDeleted,
     ReviewModerated,
     ReviewWritten,
+    StaffChanged,
     TicketChanged,
     TicketDeleted,
     TicketOpened,
@@ -342,6 +343,7 @@ class WorkspaceGone(Event):
 OF_SUPPORT = (
     *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue, TicketDeleted),
     *(ReviewWritten, ReviewModerated, ReviewDeleted),
+    StaffChanged,
 )
 _EXPORTS = (ExportRequested, ExportContinued)
 
@@ -365,6 +367,9 @@ SUBSCRIBERS = {
         OrderPlaced,
         OrderChanged,
         SyncFinished,
+        *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue),
+        ReviewModerated,
+        StaffChanged,
         *_EXPORTS,
     ),
 }

@@ -32,6 +32,7 @@ class TicketChanged(TicketState):
     topic = "ticket.changed"
 
     status_before: str
+    by: str | None = None  # the account that did it
 
 
 class TicketReplied(TicketState):
@@ -64,6 +65,17 @@ class TicketDeleted(Event):
     user_id: str
 
 
+class StaffChanged(Event):
+    """An admin made an account support staff, or ended that. Admins are staff anyway."""
+
+    topic = "staff.changed"
+    key = "user_id"
+    source = "support"
+
+    user_id: str
+    is_staff: bool
+
+
 class ReviewState(Event):
     """The review after the change."""
 
@@ -86,11 +98,12 @@ class ReviewWritten(ReviewState):
 
 
 class ReviewModerated(ReviewState):
-    """A moderator decided about a review, or it was hidden because people reported it."""
+    """A moderator decided about a review; without `by`, it was hidden because people reported it."""
 
     topic = "review.moderated"
 
     status_before: str
+    by: str | None = None
 
 
 class ReviewDeleted(Event):

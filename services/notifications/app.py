@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Starlette:
     mails = Mails(settings, changes)
     outbox, secrets = Outbox(settings, changes), Secrets(settings)
     links = Links(settings)
-    desk = Desk(changes, mails, outbox, links, settings.origin)
+    desk = Desk(changes, mails, outbox, links, settings.origin, settings.ticket_page)
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
     sends = settings.transport != "none"

@@ -13,6 +13,7 @@ from services.notifications.models import (
     DELIVERIES,
     NOTIFICATIONS,
     RECIPIENTS,
+    SUPPORT_STAFF,
     SUPPRESSIONS,
     WEBHOOK_ATTEMPTS,
     WEBHOOK_DELIVERIES,
@@ -44,6 +45,7 @@ def duties(database: Database, settings: Settings, mails: Mails, outbox: Outbox,
             partial(delete_old_suppressions, database),
             partial(delete_late_rows, database, NOTIFICATIONS),
             partial(delete_late_rows, database, WEBHOOKS),
+            partial(delete_late_rows, database, SUPPORT_STAFF),
             partial(delete_late_messages, database, outbox),
             partial(forget_deleted_accounts, database),
         ):
@@ -98,7 +100,7 @@ def delete_old_messages(database: Database, kept: timedelta) -> int:
 
 def delete_late_rows(database: Database, table: Table) -> int:
     """Delete a batch of rows that were stored while their account was being deleted."""
-    return _delete(database, table.c.id, _late(table))
+    return _delete(database, _key(table), _late(table))
 
 
 def delete_late_messages(database: Database, outbox: Outbox) -> int:
@@ -112,7 +114,12 @@ def delete_late_messages(database: Database, outbox: Outbox) -> int:
 def _late(table: Table) -> Select[Any]:
     gone = RECIPIENTS.c.deleted > now() - timedelta(seconds=2 * TIDY_SECONDS)
     joined = table.join(RECIPIENTS, table.c.user_id == RECIPIENTS.c.user_id)
-    return select(table.c.id).select_from(joined).where(gone).limit(BATCH_ROWS)
+    return select(_key(table)).select_from(joined).where(gone).limit(BATCH_ROWS)
+
+
+def _key(table: Table) -> Column[Any]:
+    (key,) = table.primary_key
+    return key
 
 
 def forget_deleted_accounts(database: Database) -> int:

@@ -19,7 +19,15 @@ from contracts.events import (
     SyncFinished,
 )
 from contracts.exports import exporting, table_section
-from services.notifications import notices
+from contracts.support import (
+    ReviewModerated,
+    StaffChanged,
+    TicketChanged,
+    TicketOpened,
+    TicketOverdue,
+    TicketReplied,
+)
+from services.notifications import notices, of_support
 from services.notifications.kinds import NoticeType, Severity
 from services.notifications.mail.mails import Mail
 from services.notifications.mail.templates import TEMPLATES, built_in
@@ -28,6 +36,7 @@ from services.notifications.models import (
     NOTIFICATIONS,
     PREFERENCES,
     RECIPIENTS,
+    SUPPORT_STAFF,
     WEBHOOK_DELIVERIES,
     WEBHOOKS,
 )
@@ -170,7 +179,7 @@ def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]
     adding = insert_into(session, RECIPIENTS).values(rows)
     blanked = {name: adding.excluded[name] for name in (*blank, "deleted")}
     execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=blanked))
-    for table in (NOTIFICATIONS, PREFERENCES):
+    for table in (NOTIFICATIONS, PREFERENCES, SUPPORT_STAFF):
         execute(delete(table).where(table.c.user_id.in_(gone)))
 
 
@@ -178,6 +187,11 @@ NOTICES: dict[type[Any], MakeNotices] = {
     OrderPlaced: of_placed_order,
     OrderChanged: of_changed_order,
     SyncFinished: of_finished_sync,
+    TicketOpened: of_support.of_opened_ticket,
+    TicketReplied: of_support.of_replied_ticket,
+    TicketChanged: of_support.of_changed_ticket,
+    TicketOverdue: of_support.of_overdue_ticket,
+    ReviewModerated: of_support.of_moderated_review,
 }
 EXPORTED = [
     table_section("mails", DELIVERIES, "user_id", without=("user_id", "to_hash", "sealed")),
@@ -185,6 +199,7 @@ EXPORTED = [
     table_section("webhooks", WEBHOOKS, "user_id", without=("user_id", "sealed")),
     table_section("webhook_messages", WEBHOOK_DELIVERIES, "user_id", without=("user_id",)),
     table_section("notification_preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),
+    table_section("support_staff", SUPPORT_STAFF, "user_id", key="user_id", without=("user_id",)),
     table_section("notification_recipient", RECIPIENTS, "user_id", key="user_id", without=("user_id",)),
 ]
 
@@ -197,6 +212,7 @@ def consumes(desk: Desk) -> Consumers:
         AccountCreated: keep_accounts,
         AccountChanged: keep_accounts,
         AccountDeleted: partial(forget_people, desk),
+        StaffChanged: of_support.keep_staff,
         **exporting("notifications", EXPORTED),
     }
 

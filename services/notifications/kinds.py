@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.notifications.mail.templates import NOTICE, TICKET
+
 
 class Channel(StrEnum):
     """A way by which a notification reaches a person."""
@@ -20,6 +22,11 @@ class NoticeType(StrEnum):
     SYNC_FAILED = "sync.failed"
     SECURITY_ALERT = "security.alert"
     EXPORT_READY = "export.ready"
+    TICKET_OPENED = "ticket.opened"
+    TICKET_REPLIED = "ticket.replied"
+    TICKET_CHANGED = "ticket.changed"
+    TICKET_OVERDUE = "ticket.overdue"
+    REVIEW_MODERATED = "review.moderated"
     WEBHOOK_DISABLED = "webhook.disabled"
     MESSAGE = "message"
 
@@ -37,13 +44,15 @@ class Severity(StrEnum):
 class Kind:
     """When notifications of a type are made, the channels that are on by default, and those that stay on.
 
-    `has_mail` says that another service asks for the mail itself, with a text of its own.
+    `has_mail` says that another service asks for the mail itself, with a text of its own. Other mails use
+    the text `template`.
     """
 
     description: str
     on: frozenset[Channel] = frozenset(Channel)
     fixed: frozenset[Channel] = frozenset()
     has_mail: bool = False
+    template: str = NOTICE
 
 
 KINDS: Mapping[NoticeType, Kind] = {
@@ -58,6 +67,20 @@ KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.EXPORT_READY: Kind(
         "The export of your data is ready.", fixed=frozenset(Channel), has_mail=True
     ),
+    NoticeType.TICKET_OPENED: Kind(
+        "Someone opened a support ticket; only staff receives this.", template=TICKET
+    ),
+    NoticeType.TICKET_REPLIED: Kind(
+        "Support replied to your ticket, or, for staff, someone replied to support.", template=TICKET
+    ),
+    NoticeType.TICKET_CHANGED: Kind(
+        "Support changed the status of your ticket, or, for staff, a solved ticket was opened again.",
+        template=TICKET,
+    ),
+    NoticeType.TICKET_OVERDUE: Kind(
+        "A support ticket is overdue; only staff receives this.", template=TICKET
+    ),
+    NoticeType.REVIEW_MODERATED: Kind("Your review was published, rejected or hidden."),
     NoticeType.WEBHOOK_DISABLED: Kind(
         "One of your webhooks failed for days, or returned 410, and was disabled.",
         fixed=frozenset((Channel.IN_APP,)),

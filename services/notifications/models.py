@@ -78,6 +78,15 @@ class Recipient(Table, table=True):
     deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class SupportStaff(Table, table=True):
+    """An account that is support staff without being an admin."""
+
+    __tablename__ = "support_staff"
+
+    user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    since: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 class Delivery(Table, table=True):
     """One mail to one address. Its address and content are sealed, and kept only until it has been sent."""
 
@@ -209,6 +218,7 @@ class WebhookAttempt(Table, table=True):
 NOTIFICATIONS = table_of(Notification)
 PREFERENCES = table_of(Preferences)
 RECIPIENTS = table_of(Recipient)
+SUPPORT_STAFF = table_of(SupportStaff)
 DELIVERIES = table_of(Delivery)
 ATTEMPTS = table_of(Attempt)
 SUPPRESSIONS = table_of(Suppression)

@@ -1,7 +1,7 @@
 """Stores notifications, and changes their state."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
 from services.notifications.mail.mails import Mail, Mails
-from services.notifications.mail.templates import NOTICE
+from services.notifications.mail.templates import TICKET
 from services.notifications.models import (
     CONTENT_CHARACTERS_MAX,
     NOTIFICATIONS,
@@ -45,9 +45,17 @@ class Notice:
 class Desk:
     """Hands notices to the channels that their recipients have switched on."""
 
-    def __init__(self, changes: Changes, mails: Mails, outbox: Outbox, links: Links, origin: str) -> None:
+    def __init__(
+        self,
+        changes: Changes,
+        mails: Mails,
+        outbox: Outbox,
+        links: Links,
+        origin: str,
+        ticket_url: Callable[[str], str],
+    ) -> None:
         self.changes, self.mails, self.outbox = changes, mails, outbox
-        self._links, self._origin = links, origin
+        self._links, self._origin, self._ticket_url = links, origin, ticket_url
 
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
@@ -83,9 +91,11 @@ class Desk:
         if recipient["email"] is None or not recipient["email_verified"] or recipient["status"] != "active":
             return
         values = {"title": notice.title, "content": notice.content, "origin": self._origin}
-        link = self._links.url(notice.user_id, notice.type)
+        link, template = self._links.url(notice.user_id, notice.type), KINDS[notice.type].template
+        if template == TICKET:
+            values["url"] = self._ticket_url(notice.data["ticket_id"])
         mail = Mail(
-            NOTICE,
+            template,
             recipient["email"],
             values,
             user_id=notice.user_id,

@@ -13,6 +13,8 @@ from shared.peers.outbound import OutboundSettings
 
 Transport = Literal["file", "smtp", "none"]
 _SMTP_URL = re.compile(r"smtps?://([^\s/@]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?/?")
+_TICKET_ID = "{ticket_id}"
+_TICKET_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/[A-Za-z0-9._~/?=&#%{}-]*")
 _PORTS = {"smtp": 587, "smtps": 465}
 _LOOPBACK = ("localhost", "127.0.0.1")
 
@@ -43,6 +45,7 @@ class Settings(SealingSettings, OutboundSettings):
     mail_from: str = "no-reply@gatehouse.invalid"
     mail_from_name: str = Field(default="Gatehouse", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
     mail_reply_to: str = ""
+    ticket_url: str = ""
     mail_workers: int = Field(default=4, ge=1, le=50)
     mail_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
     mail_per_address_daily: int = Field(default=50, ge=1, le=10_000)
@@ -67,6 +70,16 @@ class Settings(SealingSettings, OutboundSettings):
         if transport == "smtp" and not info.data.get("smtp_url"):
             raise ValueError("needs SMTP_URL")
         return transport
+
+    @field_validator("ticket_url")
+    @classmethod
+    def _of_a_page(cls, url: str, info: ValidationInfo) -> str:
+        """Return the URL of the page that shows a ticket, with its id left open."""
+        if url and (_TICKET_URL.fullmatch(url) is None or url.count(_TICKET_ID) != 1):
+            raise ValueError("must be a URL like https://app.example.com/tickets/{ticket_id}")
+        if url.startswith("http://") and info.data.get("environment") == "production":
+            raise ValueError("must begin with https:// in production")
+        return url
 
     @field_validator("mail_from", "mail_reply_to")
     @classmethod
@@ -109,3 +122,8 @@ class Settings(SealingSettings, OutboundSettings):
     def origin(self) -> str:
         """The origin of links in mails, never taken from a request."""
         return self.public_url or self.oauth_issuer
+
+    def ticket_page(self, ticket_id: str) -> str:
+        """Return where a person reads and answers a ticket; empty if links have no origin."""
+        pattern = self.ticket_url or (f"{self.origin}/tickets/{_TICKET_ID}" if self.origin else "")
+        return pattern.replace(_TICKET_ID, ticket_id)

@@ -62,7 +62,7 @@ def change(session: Session, settings: Settings, review: Review, body: ChangeRev
 def moderate(session: Session, review: Review, body: Moderate, by: str) -> None:
     """Decide about a review."""
     require_decision(review.status, body.status)
-    _become(session, review, body.status)
+    _become(session, review, body.status, by)
     review.reason, review.moderated_by, review.moderated = body.reason, by, now()
     if body.status == ReviewStatus.APPROVED:
         review.report_count = 0  # a moderator has looked at it
@@ -70,13 +70,13 @@ def moderate(session: Session, review: Review, body: Moderate, by: str) -> None:
         session.connection().execute(settling.values(is_settled=True))
 
 
-def _become(session: Session, review: Review, status: ReviewStatus) -> None:
+def _become(session: Session, review: Review, status: ReviewStatus, by: str | None) -> None:
     before = review.status
     ratings.count(session, review, by=-1)
     review.status = status
     ratings.count(session, review, by=1)
     review.touch()
-    tell_moderated(session, review, before)
+    tell_moderated(session, review, before, by)
 
 
 def remove(session: Session, review: Review) -> None:
@@ -111,7 +111,7 @@ def report(session: Session, settings: Settings, review: Review, reporter: str, 
     adding = insert_into(session, REPORTS).values(**row).on_conflict_do_nothing()
     review.report_count += len(session.connection().execute(adding.returning(REPORTS.c.user_id)).all())
     if review.report_count >= settings.reports_hide:
-        _become(session, review, ReviewStatus.HIDDEN)
+        _become(session, review, ReviewStatus.HIDDEN, None)
 
 
 def reports_of(session: Session, review_id: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from statistics import median_low
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlmodel import Session
 
 from services.support.errors import TooManyStaff
@@ -12,6 +12,7 @@ from services.support.models import STAFF, TICKETS, Staff
 from services.support.peers import Account
 from services.support.schemas import StatsOut
 from services.support.states import UNSOLVED, Priority
+from services.support.telling import tell_staff
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.lists.pagination import rows_of
 
@@ -41,7 +42,16 @@ def add(session: Session, user_id: str, account: Account, by: str) -> Staff:
         raise TooManyStaff
     added = Staff(user_id=user_id, added_by=by)
     session.add(added)
+    tell_staff(session, user_id, is_staff=True)
     return added
+
+
+def remove(session: Session, user_id: str) -> None:
+    """Make someone an ordinary account again; their tickets stay assigned to them."""
+    removing = delete(STAFF).where(STAFF.c.user_id == user_id).returning(STAFF.c.user_id)
+    if session.connection().execute(removing).first() is None:
+        raise NotFound
+    tell_staff(session, user_id, is_staff=False)
 
 
 def everybody(session: Session) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from contracts.support import (
     ReviewDeleted,
     ReviewModerated,
     ReviewWritten,
+    StaffChanged,
     TicketChanged,
     TicketDeleted,
     TicketOpened,
@@ -20,8 +21,9 @@ def tell_opened(session: Session, ticket: Ticket) -> None:
     emit(session, TicketOpened(ticket_id=ticket.id, **ticket.model_dump()))
 
 
-def tell_changed(session: Session, ticket: Ticket, status_before: str) -> None:
-    emit(session, TicketChanged(ticket_id=ticket.id, status_before=status_before, **ticket.model_dump()))
+def tell_changed(session: Session, ticket: Ticket, status_before: str, by: str) -> None:
+    state = ticket.model_dump()
+    emit(session, TicketChanged(ticket_id=ticket.id, status_before=status_before, by=by, **state))
 
 
 def tell_replied(session: Session, ticket: Ticket, reply: Reply, status_before: str) -> None:
@@ -46,12 +48,17 @@ def tell_deleted(session: Session, ticket: Ticket) -> None:
     emit(session, TicketDeleted(ticket_id=ticket.id, user_id=ticket.user_id))
 
 
+def tell_staff(session: Session, user_id: str, *, is_staff: bool) -> None:
+    emit(session, StaffChanged(user_id=user_id, is_staff=is_staff))
+
+
 def tell_written(session: Session, review: Review) -> None:
     emit(session, ReviewWritten(review_id=review.id, **review.model_dump()))
 
 
-def tell_moderated(session: Session, review: Review, status_before: str) -> None:
-    emit(session, ReviewModerated(review_id=review.id, status_before=status_before, **review.model_dump()))
+def tell_moderated(session: Session, review: Review, status_before: str, by: str | None) -> None:
+    state = review.model_dump()
+    emit(session, ReviewModerated(review_id=review.id, status_before=status_before, by=by, **state))
 
 
 def tell_review_deleted(session: Session, review: Review) -> None:

@@ -105,7 +105,7 @@ def attachments_of_replies(session: Session, reply_ids: Sequence[str]) -> dict[s
     return found
 
 
-def change(session: Session, settings: Settings, seen: Seen, changes: dict[str, Any]) -> None:
+def change(session: Session, settings: Settings, seen: Seen, changes: dict[str, Any], *, by: str) -> None:
     """Change the content, which only its owner may do, or the priority and the category."""
     ticket, of_owner = seen.ticket, OWNERS_FIELDS & changes.keys()
     if of_owner and not seen.is_owner:
@@ -119,7 +119,7 @@ def change(session: Session, settings: Settings, seen: Seen, changes: dict[str, 
     for name, value in changes.items():
         setattr(ticket, name, value)
     ticket.touch()
-    tell_changed(session, ticket, ticket.status)
+    tell_changed(session, ticket, ticket.status, by)
 
 
 def delete(session: Session, seen: Seen) -> None:
@@ -130,12 +130,12 @@ def delete(session: Session, seen: Seen) -> None:
     tell_deleted(session, ticket)
 
 
-def assign(session: Session, ticket: Ticket, assigned_to: str | None, account: Account) -> None:
+def assign(session: Session, ticket: Ticket, assigned_to: str | None, account: Account, *, by: str) -> None:
     if assigned_to is not None:
         require_assignable(session, account)
     ticket.assigned_to = assigned_to
     ticket.touch()
-    tell_changed(session, ticket, ticket.status)
+    tell_changed(session, ticket, ticket.status, by)
 
 
 def take_step(
@@ -147,7 +147,7 @@ def take_step(
     require_reopenable(session, settings, ticket, to, by_staff=seen.is_staff)
     move(session, settings, ticket, to, by=by, reason=reason)
     ticket.touch()
-    tell_changed(session, ticket, before)
+    tell_changed(session, ticket, before, by)
 
 
 def require_reopenable(

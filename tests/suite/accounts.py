@@ -35,7 +35,12 @@ async def sign_in_admin(client: httpx.AsyncClient) -> Person:
 
 async def register_admin(client: httpx.AsyncClient) -> Person:
     """Register an account that the first admin makes an admin, and sign it in."""
-    first, made = await sign_in_admin(client), await register(client)
+    return await promote(client, await register(client))
+
+
+async def promote(client: httpx.AsyncClient, made: Person) -> Person:
+    """Make an account an admin, and sign it in again."""
+    first = await sign_in_admin(client)
     change = {"role": "admin", "reason": "role_changed"}
     changed = await client.patch(f"/auth/accounts/{made.id}", json=change, headers=first.headers)
     assert changed.status_code == 200, changed.text

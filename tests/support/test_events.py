@@ -7,7 +7,7 @@ from services.support.models import EVENTS
 from shared.clock import now
 from shared.events.event import Sealed
 from shared.testing import bearer, internal_token
-from tests.support.peers import AGENT
+from tests.support.peers import AGENT, OTHER_AGENT
 from tests.support.people import TICKETS, People
 from tests.told import events
 
@@ -25,8 +25,9 @@ async def test_every_change_is_told(people: People, database_url: str) -> None:
     await people.move(ticket, people.owner, "resolved")
     gone = await people.open()
     await people.client.delete(f"{TICKETS}/{gone['id']}", headers=people.owner)
-    opened, replied, changed, _, deleted = events(database_url, EVENTS)
+    *hired, opened, replied, changed, _, deleted = events(database_url, EVENTS)
 
+    assert {one.topic for one in hired} == {"staff.changed"}
     assert opened.topic == "ticket.opened"
     assert opened.data["user_id"] == people.owner_id
     assert (replied.topic, replied.data["by_staff"], replied.data["author_id"]) == (
@@ -36,7 +37,27 @@ async def test_every_change_is_told(people: People, database_url: str) -> None:
     )
     assert (replied.data["reply_id"], replied.data["status_before"]) == (reply["id"], "open")
     assert (changed.data["status_before"], changed.data["status"]) == ("waiting", "resolved")
+    assert changed.data["by"] == people.owner_id
     assert (deleted.topic, deleted.data["ticket_id"]) == ("ticket.deleted", gone["id"])
+
+
+async def test_every_change_of_staff_is_told_once(people: People, database_url: str) -> None:
+    path = f"/tickets/staff/{AGENT}"
+    await people.client.put(path, headers=people.admin)
+    await people.client.delete(path, headers=people.admin)
+    await people.client.delete(path, headers=people.admin)
+    told = [one.data for one in events(database_url, EVENTS) if one.data["user_id"] == AGENT]
+
+    assert [one["is_staff"] for one in told] == [True, False]
+
+
+async def test_assignment_names_who_made_it(people: People, database_url: str) -> None:
+    ticket = await people.open()
+    path = f"{TICKETS}/{ticket['id']}/assign"
+    await people.client.put(path, json={"assigned_to": AGENT}, headers=people.other_agent)
+    told = events(database_url, EVENTS)[-1]
+
+    assert (told.topic, told.data["assigned_to"], told.data["by"]) == ("ticket.changed", AGENT, OTHER_AGENT)
 
 
 async def test_the_tickets_of_a_deleted_account_are_deleted(people: People) -> None:

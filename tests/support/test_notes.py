@@ -110,7 +110,7 @@ async def test_a_note_emits_no_event_and_no_event_holds_text(
     before = events(database_url, EVENTS)
     await note(people, ticket)
     assert events(database_url, EVENTS) == before
-    assert [one.topic for one in before] == ["ticket.opened", "ticket.replied"]
+    assert [one.topic for one in before][-2:] == ["ticket.opened", "ticket.replied"]
     assert not any("Anybody" in str(one.data) or "parcel" in str(one.data) for one in before)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 NOTICE = "notice"
+TICKET = "ticket"
 TEST = "test"
 
 _TEXTS = Path(__file__).parent / "standard_texts"
@@ -23,6 +24,7 @@ _SAMPLES = {
     "minutes": "15",
     "title": "Your order is on its way",
     "content": "Laptop, quantity 1: confirmed → shipped.",
+    "url": "https://api.example.com/tickets/0198c0de-5f00-7a10-8000-3f2b8c1de04b",
     "subject": "A test",
     "body": "This mail shows that mails arrive.",
 }
@@ -71,6 +73,10 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "password_changed": Template("The password was changed.", _ACCOUNT),
         NOTICE: Template(
             "A notification also reaches its recipient by e-mail.", ("title", "content", "origin")
+        ),
+        TICKET: Template(
+            "A notification about a support ticket also reaches its recipient by e-mail.",
+            ("title", "content", "origin", "url"),
         ),
         TEST: Template("An admin checks whether mails arrive.", ("subject", "body")),
     }

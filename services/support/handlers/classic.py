@@ -97,7 +97,7 @@ def change_classic_ticket(
 ) -> NamedTicket:
     """Change a ticket of yours while it is open."""
     seen = _owned(session, caller, ticket_id)
-    tickets.change(session, settings, seen, body.changes())
+    tickets.change(session, settings, seen, body.changes(), by=caller.id)
     return NamedTicket(ticket=OldTicket.of(seen.ticket.model_dump()))
 
 
@@ -142,7 +142,7 @@ def assign_classic_ticket(
 ) -> NamedTicket:
     """Assign a ticket to one of the staff; for staff."""
     seen = _for_staff(session, caller, ticket_id)
-    tickets.assign(session, seen.ticket, body.assigned_to, assignee)
+    tickets.assign(session, seen.ticket, body.assigned_to, assignee, by=caller.id)
     return NamedTicket(ticket=OldTicket.of(seen.ticket.model_dump()))
 
 

@@ -1,14 +1,11 @@
 """Handlers of support staff."""
 
-from sqlalchemy import delete
 from sqlmodel import Session
 
 from services.support import desk, staff
-from services.support.models import STAFF
 from services.support.peers import Account, Accounts, find_account
 from services.support.schemas import StaffOut, StatsOut
 from shared.caller import Caller
-from shared.errors import NotFound
 from shared.http.schemas import Id
 
 
@@ -35,6 +32,4 @@ def add_staff(user_id: Id, account: Account, caller: Caller, session: Session) -
 
 def remove_staff(user_id: Id, session: Session) -> None:
     """Make someone an ordinary account again; their tickets stay assigned to them."""
-    removing = delete(STAFF).where(STAFF.c.user_id == user_id).returning(STAFF.c.user_id)
-    if session.connection().execute(removing).first() is None:
-        raise NotFound
+    staff.remove(session, user_id)

@@ -86,7 +86,7 @@ def change_ticket(
     ticket, changes = seen.ticket, body.changes()
     if_match.check(ticket.version)
     trail.add(fields=sorted(changes))
-    tickets.change(session, settings, seen, changes)
+    tickets.change(session, settings, seen, changes, by=caller.id)
     return _shown(session, seen)
 
 
@@ -136,7 +136,7 @@ def assign_ticket(
         raise StaffOnly
     if_match.check(seen.ticket.version)
     trail.add(assigned_to={"before": seen.ticket.assigned_to, "after": body.assigned_to})
-    tickets.assign(session, seen.ticket, body.assigned_to, assignee)
+    tickets.assign(session, seen.ticket, body.assigned_to, assignee, by=caller.id)
     return _shown(session, seen)
 
 
@@ -149,7 +149,7 @@ def rate_ticket(ticket_id: Id, body: RateTicket, caller: Caller, session: Sessio
         raise NotSolved(status_now=seen.ticket.status)
     seen.ticket.satisfaction = body.rating
     seen.ticket.touch()
-    tell_changed(session, seen.ticket, seen.ticket.status)
+    tell_changed(session, seen.ticket, seen.ticket.status, caller.id)
     return _shown(session, seen)
 
 
