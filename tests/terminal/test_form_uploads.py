@@ -66,6 +66,22 @@ async def test_form_that_breaks_off_or_conflicts_stores_nothing(owner: Owner, se
     assert batches_of(service, owner) == []
 
 
+async def test_decomposed_names_are_those_of_the_files_stored_for_them(
+    owner: Owner, service: Service
+) -> None:
+    files = {"files": ("cafe\u0301/noe\u0308l", b"1")}
+    for number in range(2):
+        answer = await owner.client.post("/files/upload-folder", files=files, data={"overwrite": "true"})
+        assert answer.status_code == 200, number
+    refused = await owner.client.post("/files/upload-folder", files=files)
+    assert (refused.status_code, refused.json()["conflicts"]) == (409, ["cafe\u0301/noe\u0308l"])
+    twice = [("files", (name, b"2")) for name in ("noe\u0308l", "no\u00ebl")]
+    refused = await owner.client.post("/files/upload", files=twice)
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_request")
+    assert await paths(owner) == ["caf\u00e9/", "caf\u00e9/no\u00ebl"]
+    assert batches_of(service, owner) == []
+
+
 @pytest.mark.parametrize(
     ("path", "sent", "refusal"),
     [

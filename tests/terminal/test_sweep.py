@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -265,3 +266,23 @@ async def test_box_without_an_engine_is_refused_and_marked_as_failed(world: Worl
     await backend.close()
     box = await state_of(world, "ann")
     assert (box["state"], box["reason"]) == ("stopped", "failed")
+
+
+async def test_cancelled_request_waits_for_the_thread_that_works_on_its_files(world: World) -> None:
+    """Otherwise it would close a descriptor that the thread is writing to, and another request may get it."""
+    disk = Disk("workspaces", world.settings.homes, 0)
+    async with Workspaces(world.database, world.places, world.settings, disk) as workspaces:
+        begun, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            goes_on.wait()
+            ended.set()
+
+        request = asyncio.create_task(workspaces.in_thread(work))
+        await asyncio.to_thread(begun.wait)
+        request.cancel()
+        asyncio.get_running_loop().call_later(0.05, goes_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert ended.is_set()

@@ -182,6 +182,21 @@ def test_new_name_is_stored_in_composed_form_and_an_old_one_is_found_as_it_is(tr
     assert read(tree, "noe\u0308l") == b"from a shell"
 
 
+def test_file_sent_with_a_decomposed_path_replaces_the_one_stored_for_it(tree: Tree) -> None:
+    sent = parts_of("cafe\u0301/noe\u0308l")
+    tree.make_folders(sent[:-1])
+    with tree.in_area("staging") as folder:
+        tree.place(folder, stage(tree, b"old"), sent, replace=False)
+        with pytest.raises(FileExistsError):
+            tree.place(folder, stage(tree, b"newer"), sent, replace=False)
+        placed = tree.place(folder, stage(tree, b"new"), sent, replace=True, etag=tree.entry(sent).etag)
+    assert placed.path == "caf\u00e9/no\u00ebl"
+    assert read(tree, "cafe\u0301/noe\u0308l") == read(tree, placed.path) == b"new"
+    assert tree.stored(parts_of("cafe\u0301/new/e\u0301")) == ("caf\u00e9", "new", "\u00e9")
+    (home_of(tree) / "cafe\u0301").mkdir()
+    assert tree.stored(sent) == ("cafe\u0301", "no\u00ebl")
+
+
 def test_name_that_is_not_utf8_is_listed_as_inexact(tree: Tree) -> None:
     Path(os.fsdecode(os.fsencode(home_of(tree)) + b"/\xff\xfe")).write_bytes(b"x")
     named = {one.name: one.is_exact for one in list_folder(tree, (), None, 10, hidden=False)[0]}

@@ -28,7 +28,7 @@ from services.terminal.threecompute.schemas import (
 )
 from services.terminal.workspace import changes
 from services.terminal.workspace.download import file_answer, zip_answer
-from services.terminal.workspace.paths import Parts, parts_of
+from services.terminal.workspace.paths import Parts, composed, parts_of
 from services.terminal.workspace.trash import TrashCan
 from services.terminal.workspace.tree import Tree
 from services.terminal.workspace.uploads import receive_form
@@ -187,7 +187,7 @@ async def _upload(
         above = parts_of(fields.get("destination", ""), "destination", root=True)
         below = names if keeps_folders else [name.replace("\\", "/").rpartition("/")[2] for name in names]
         targets = [(*above, *parts_of(name, "files")) for name in below]
-        if len({*targets}) < len(targets):
+        if len({composed(target) for target in targets}) < len(targets):
             raise BadRequest("The form has two files with the same name.")
         return targets, overwrites or fields.get("overwrite", "").lower() in TRUE
 

@@ -81,6 +81,16 @@ class Shell:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = status if pid else None
 
+    def _members(self) -> dict[int, int]:
+        """Return the processes of the session, each with its group.
+
+        If the pid of the reaped shell is in use, nobody of the session is left: it is kept until then.
+        """
+        found = dict(_session_members(self.pid))
+        if self.status is None:
+            return {self.pid: self.pid, **found}
+        return {} if self.pid in found else found
+
     @property
     def foreground(self) -> int:
         """The foreground process group, which receives Ctrl-C."""
@@ -90,25 +100,27 @@ class Shell:
             return self.pid
 
     def signal(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.foreground, number)
+        self._signal_groups({self.foreground}, number)
 
     def hang_up(self) -> None:
-        for group in {self.pid, self.foreground}:
-            for number in (signal.SIGHUP, signal.SIGCONT):
+        self._signal_groups({self.pid, self.foreground}, signal.SIGHUP, signal.SIGCONT)
+
+    def _signal_groups(self, groups: set[int], *numbers: int) -> None:
+        """Signal those groups that still have a process; the others' numbers may have been given away."""
+        for group in groups.intersection(self._members().values()):
+            for number in numbers:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(group, number)
 
     def kill(self) -> None:
         """Kill every process of the session, in all process groups."""
-        for pid in {self.pid, *_session_members(self.pid)}:
-            if pid != self.pid or self.status is None:  # after reaping, the pid may have been reused
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in self._members():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def has_jobs(self) -> bool:
         """Whether processes of the session are running besides the shell."""
-        return any(pid != self.pid for pid in _session_members(self.pid))
+        return any(pid != self.pid for pid in self._members())
 
     def state(self) -> dict[str, str]:
         """Return the working directory and the foreground command; empty if unavailable."""
@@ -150,10 +162,12 @@ def _become_shell(slave: int, config: dict[str, Any]) -> None:
     os._exit(127)
 
 
-def _session_members(session: int) -> Iterator[int]:
+def _session_members(session: int) -> Iterator[tuple[int, int]]:
+    """Yield the processes of a session, each with its group."""
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():
             with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
                 # After the name in parentheses: state, parent, group, session.
-                if int(file.read().rpartition(b")")[2].split()[3]) == session:
-                    yield int(name)
+                group, of = map(int, file.read().rpartition(b")")[2].split()[2:4])
+                if of == session:
+                    yield int(name), group

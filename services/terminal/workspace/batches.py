@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from services.terminal.errors import Exists, Finishing, Incomplete, TooManyEntries, WrongKind
-from services.terminal.workspace.paths import Parts, joined, parts_of
+from services.terminal.workspace.paths import Parts, composed, joined, parts_of
 from services.terminal.workspace.tree import FILE_MODE, Tree, new_name
 from services.terminal.workspace.walks import remove
 from services.terminal.workspace.workspaces import BATCHES as FOLDER
@@ -138,7 +138,7 @@ def _conflicts(tree: Tree, paths: Sequence[str]) -> list[str]:
 
 def _require_placeable(tree: Tree, paths: Iterable[str]) -> None:
     """Raise unless every path is free or a file's, and below folders or nothing."""
-    targets = sorted(tuple(path.split("/")) for path in paths)
+    targets = sorted(composed(tuple(path.split("/"))) for path in paths)
     # What is below a path follows it directly in this order.
     for one, following in pairwise(targets):
         if following[: len(one)] == one:

@@ -111,9 +111,25 @@ class Tree:
         with _closing(open_beneath(self.fd, above, _PARENT, follow=False)) as opened:
             yield opened
 
+    def stored(self, parts: Parts) -> Parts:
+        """Return the path with each name as it was sent, if that exists, and otherwise as new files get it.
+
+        Clients on macOS may send decomposed names, also for files that were stored under composed ones.
+        """
+        found: Parts = ()
+        for number, part in enumerate(parts):
+            if composed(parts[number:]) == parts[number:]:
+                return (*found, *parts[number:])
+            try:
+                with self.parent((*found, part)) as parent:
+                    found = (*found, part if _exists(parent, part) else composed((part,))[0])
+            except FileNotFoundError:
+                return (*found, *composed(parts[number:]))
+        return found
+
     def open_file(self, parts: Parts) -> tuple[int, os.stat_result]:
         """Open a regular file for reading; the caller closes it."""
-        descriptor = open_beneath(self.fd, joined(*parts), _READ, follow=True)
+        descriptor = open_beneath(self.fd, joined(*self.stored(parts)), _READ, follow=True)
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             os.close(descriptor)
@@ -121,6 +137,7 @@ class Tree:
         return descriptor, found
 
     def entry(self, parts: Parts) -> Entry:
+        parts = self.stored(parts)
         with self.parent(parts) as parent:
             return entry_of(parent, parts[-1], parts[:-1])
 
@@ -165,11 +182,11 @@ class Tree:
 
     def place(self, staged: int, name: str, parts: Parts, *, replace: bool, etag: str | None = None) -> Entry:
         """Move a file of the area to a path; with `replace` only over a file, and only one with this etag."""
+        parts = self.stored(parts)
         with self.parent(parts) as parent:
             if not replace:
-                last = parts[-1] if _exists(parent, parts[-1]) else composed(parts)[-1]
-                rename_new(staged, name, parent, last)
-                return entry_of(parent, last, parts[:-1])
+                rename_new(staged, name, parent, parts[-1])
+                return entry_of(parent, parts[-1], parts[:-1])
             before = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
             if not stat.S_ISREG(before.st_mode):
                 raise WrongKind

@@ -84,8 +84,13 @@ class Workspaces:
         if self._waiting >= WAITING_MAX:
             raise Overloaded
         self._waiting += 1
+        call = asyncio.ensure_future(self._threads.call(lambda: work(*args, **kwargs)))
         try:
-            return await self._threads.call(lambda: work(*args, **kwargs))
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            # The caller will close what the work uses, and another request may be given the same descriptor.
+            await asyncio.wait([call])
+            raise
         finally:
             self._waiting -= 1
 
