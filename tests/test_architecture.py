@@ -60,7 +60,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "shared": (
         ("__init__", "errors", "caller", "clock", "hashing", "ids", "words"),
         ("process",),
-        ("data",),
+        ("data", "pdf"),
         ("peers",),
         ("identity",),
         ("http",),

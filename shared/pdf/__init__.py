@@ -1,0 +1,1 @@
+"""PDF documents for people and for archives, rendered in a process of their own."""
