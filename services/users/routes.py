@@ -1,7 +1,7 @@
 """The endpoints of the users service."""
 
-from services.users import handlers
 from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, UsernameTaken
+from services.users.handlers import users
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, SignInAgain, Unavailable
 from shared.http.operations import Operation
@@ -11,11 +11,11 @@ from shared.identity.tokens import admin, in_person
 TAKEN = (EmailTaken, UsernameTaken)
 
 OPERATIONS = [
-    Operation("GET", "/users", handlers.list_users, scope="admin:users", access=admin),
+    Operation("GET", "/users", users.list_users, scope="admin:users", access=admin),
     Operation(
         "POST",
         "/users",
-        handlers.create_user,
+        users.create_user,
         scope="admin:users",
         access=admin,
         step_up=RECENT,
@@ -26,7 +26,7 @@ OPERATIONS = [
     Operation(
         "GET",
         "/users/me",
-        handlers.show_me,
+        users.show_me,
         scope="users:read",
         action="SHOW_USER",
         errors=(NotFound, Unavailable),
@@ -34,7 +34,7 @@ OPERATIONS = [
     Operation(
         "PUT",
         "/users/me",
-        handlers.change_me,
+        users.change_me,
         scope="users:write",
         action="CHANGE_USER",
         errors=(NotFound, SignInAgain, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
@@ -42,7 +42,7 @@ OPERATIONS = [
     Operation(
         "DELETE",
         "/users/me",
-        handlers.delete_me,
+        users.delete_me,
         scope="users:write",
         access=in_person,
         step_up=RECENT,
@@ -50,30 +50,28 @@ OPERATIONS = [
         status=204,
         errors=(NotFound, LastAdmin, Unavailable),
     ),
-    Operation(
-        "GET", "/users/me/preferences", handlers.show_preferences, scope="users:read", errors=(NotFound,)
-    ),
+    Operation("GET", "/users/me/preferences", users.show_preferences, scope="users:read", errors=(NotFound,)),
     Operation(
         "PUT",
         "/users/me/preferences",
-        handlers.put_preferences,
+        users.put_preferences,
         scope="users:write",
         action="CHANGE_PREFERENCES",
         errors=(NotFound, ProfileDeleted, Unavailable),
         body_bytes_max=PREFERENCES_BYTES_MAX,
     ),
-    Operation("GET", "/users/{user_id}", handlers.show_user, scope="users:read", errors=(Unavailable,)),
+    Operation("GET", "/users/{user_id}", users.show_user, scope="users:read", errors=(Unavailable,)),
     Operation(
         "PUT",
         "/users/{user_id}",
-        handlers.change_user,
+        users.change_user,
         scope="users:write",
         errors=(SignInAgain, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
     Operation(
         "DELETE",
         "/users/{user_id}",
-        handlers.delete_user,
+        users.delete_user,
         scope="users:write",
         access=in_person,
         step_up=RECENT,

@@ -1,4 +1,4 @@
-"""Handlers of the users service's endpoints.
+"""Handlers of profiles and preferences.
 
 Those that call auth are coroutines and open a transaction before or after the call, never around it.
 """
@@ -10,7 +10,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlmodel import Session
 
 from services.users import profiles
-from services.users.accounts import change_account, create_account, delete_account, fetch_account
+from services.users.accounts import change_account, create_account, delete_account
+from services.users.people import find_profile
 from services.users.schemas import (
     ChangeUser,
     CreateUser,
@@ -21,7 +22,6 @@ from services.users.schemas import (
 )
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import NotFound, Unavailable
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
@@ -48,12 +48,12 @@ async def create_user(body: CreateUser, database: Database, auth: Peer, trail: T
 
 async def show_me(caller: Caller, database: Database, auth: Peer) -> ProfileOut:
     """Show your own profile."""
-    return await _profile(caller.id, caller, database, auth)
+    return await find_profile(caller.id, caller, database, auth)
 
 
 async def show_user(user_id: Id, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
     """Show one profile: your own, or as an admin any."""
-    return await _profile(user_id, caller, database, auth)
+    return await find_profile(user_id, caller, database, auth)
 
 
 async def change_me(
@@ -77,7 +77,7 @@ async def change_user(
     Only admins change e-mail, username, role and status, after a recent sign-in. A new e-mail, role or
     status ends the sessions of the account.
     """
-    before = await _profile(user_id, caller, database, auth)
+    before = await find_profile(user_id, caller, database, auth)
     of_profile, of_account = body.of_profile(), body.of_account(caller)
     trail.resource = user_id
     trail.add(fields=sorted(body.model_fields_set))
@@ -105,7 +105,7 @@ async def delete_user(
     Personal data is erased here and at auth. The person can register again; the id stays, because other
     records refer to it.
     """
-    profile = await _profile(user_id, caller, database, auth)
+    profile = await find_profile(user_id, caller, database, auth)
     if profile.is_deleted:
         return
     await database.run(profiles.claim, user_id, if_match)
@@ -123,7 +123,7 @@ async def put_preferences(
     body: PutPreferences, caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail
 ) -> PreferencesOut:
     """Replace all your preferences."""
-    await _profile(caller.id, caller, database, auth)
+    await find_profile(caller.id, caller, database, auth)
     return await database.run(_recorded, trail, profiles.put_preferences, caller.id, body.root, if_match)
 
 
@@ -138,32 +138,3 @@ def _recorded(
     result = work(session, *args, **kwargs)
     trail.write(session)
     return result
-
-
-async def _profile(user_id: str, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
-    """Return the profile, created from its account on first use.
-
-    A token that differs from the copy may be newer, so auth is asked; an existing profile is shown even if
-    auth is unreachable.
-    """
-    if not caller.owns(user_id):
-        raise NotFound
-    profile = await database.read(profiles.find, user_id)
-    is_own = caller.id == user_id
-    if profile is None or (is_own and not profile.is_deleted and not profile.agrees_with(caller)):
-        profile = await _from_auth(user_id, profile, database, auth)
-    if profile is None or (profile.is_deleted and (is_own or not caller.is_admin)):
-        raise NotFound
-    return profile
-
-
-async def _from_auth(
-    user_id: str, known: ProfileOut | None, database: Database, auth: Peer
-) -> ProfileOut | None:
-    try:
-        account = await fetch_account(auth, user_id)
-    except Unavailable:
-        if known is None:
-            raise
-        return known
-    return known if account is None else await database.run(profiles.keep_account, account)
