@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.support.classic import pages, schemas
 from shared.ids import new_id
+from shared.lists import numbered
 from tests.support.peers import AGENT
 from tests.support.people import TEXT, People
 from tests.support.test_reviews import TEXT as REVIEW
@@ -50,8 +50,7 @@ async def test_an_empty_category_is_none_also_when_a_ticket_is_changed(people: P
 
 
 async def test_the_last_page_is_cut_at_the_last_row(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (schemas, pages):
-        monkeypatch.setattr(module, "ROWS_MAX", 3)
+    monkeypatch.setattr(numbered, "ROWS_MAX", 3)
     made = [(await create(people))["id"] for _ in range(4)]
     last = await send(people, "GET", f"{TICKETS}/my?page=2&limit=2", people.owner)
     assert [one["id"] for one in last["tickets"]] == [made[1]]

@@ -5,14 +5,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from services.support.schemas import Category, ChangeTicket, Content, Description, Subject
 from services.support.states import Priority, Status
-from shared.http.schemas import Id, Input, Output, Query, example
+from shared.http.schemas import Id, Input, Output, example
+from shared.lists.numbered import ByNumber, Numbered
 
-LIMIT_MAX = 100
-ROWS_MAX = 10_000  # the last row that a page can reach, and the largest total
 OLD_STATUS = {Status.WAITING: Status.IN_PROGRESS}  # a state that this form does not know
 Average = Annotated[
     Decimal,
@@ -59,26 +58,6 @@ _REVIEW = {
     "updated_at": "2026-01-31T12:00:00Z",
 }
 _PAGE = {"total": 1, "page": 1, "limit": 20, "total_pages": 1}
-
-
-class ByNumber(Query):
-    page: int = Field(default=1, ge=1, le=ROWS_MAX, description="The page; the last row is the 10,000th.")
-    limit: int = Field(default=20, ge=1, le=LIMIT_MAX, description="Rows per page.")
-
-    @property
-    def offset(self) -> int:
-        return (self.page - 1) * self.limit
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if self.offset >= ROWS_MAX:
-            raise ValueError(f"pages end at row {ROWS_MAX}; use a filter to see older rows")
-        return self
-
-    def described(self, total: int) -> dict[str, int]:
-        """Return the fields that a list has beside its rows."""
-        pages = -(-total // self.limit)
-        return {"total": total, "page": self.page, "limit": self.limit, "total_pages": pages}
 
 
 class OwnTicketsByNumber(ByNumber):
@@ -217,15 +196,6 @@ class NamedReply(Output):
     model_config = example({"reply": _REPLY})
 
     reply: OldReply
-
-
-class Numbered(Output):
-    """A page; `total` counts up to 10,000 rows."""
-
-    total: int
-    page: int
-    limit: int
-    total_pages: int
 
 
 class TicketPage(Numbered):

@@ -7,7 +7,6 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from services.support import desk, ratings, replies, reviews, tickets
-from services.support.classic.pages import page_of
 from services.support.classic.schemas import (
     ChangeOldTicket,
     Done,
@@ -45,6 +44,7 @@ from services.support.states import ReviewStatus, Status
 from shared.caller import Caller
 from shared.errors import NotFound
 from shared.http.schemas import Id
+from shared.lists.numbered import page_of
 from shared.lists.pagination import PageQuery
 
 REPLIES_SHOWN = 100
