@@ -9,10 +9,10 @@ from sqlmodel import Session
 
 from services.inventory import accounts
 from services.inventory.models import DIRECTORIES, GONE, PRESENT, SEARCH, TAGS, WORKSPACES
-from services.inventory.named import page_of_named
 from services.inventory.schemas import NamedOut, OptionsOut, WorkspaceFilters, WorkspaceOut
 from shared.clock import now
 from shared.http.schemas import Page
+from shared.lists.named import page_of_named
 from shared.lists.pagination import PageQuery, Walk, paginate
 from shared.lists.search import Search, find_page, searchable
 

@@ -10,10 +10,10 @@ from sqlalchemy import Column, select
 from sqlmodel import Session
 
 from services.inventory.models import TRAIL, TRAIL_WORKSPACES
-from services.inventory.named import page_of_named
 from services.inventory.schemas import WorkspaceId
 from shared.http.schemas import Output, Page, Query, example
 from shared.ids import first_id
+from shared.lists.named import page_of_named
 from shared.lists.pagination import PageQuery, Walk, paginate
 from shared.lists.times import Time
 

@@ -1,4 +1,4 @@
-"""Pages of rows found through another table: WorkSpaces by tag, events by WorkSpace.
+"""Pages of rows found through another table: WorkSpaces by tag, members of the team by skill.
 
 The ids are read first and their rows second; given a join, a planner may join all rows before it limits them.
 """
