@@ -236,6 +236,22 @@ class ProfileChanged(Event):
     fields: tuple[str, ...]
 
 
+class SettingChanged(Event):
+    """A setting was stored, changed or deleted. Values are read through the internal API of users.
+
+    `user_id` is null for settings of the system.
+    """
+
+    topic = "setting.changed"
+    key = "setting"
+    source = "users"
+
+    setting: str
+    user_id: str | None
+    is_sealed: bool
+    is_deleted: bool
+
+
 class FileUploaded(Event):
     """A file is complete and stored."""
 

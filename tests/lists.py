@@ -132,6 +132,20 @@ def _profile(number: int) -> dict[str, Any]:
     }
 
 
+def _setting(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "owner": "" if number % 3 == 0 else _owner(number),
+        "key": f"key.{number}",
+        "value": "1",
+        "type": "number",
+        "changed_by": LARGE,
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
 def _account(number: int) -> dict[str, Any]:
     is_rare = number < 2 * FEW
     return {
@@ -500,7 +514,7 @@ LISTS = {
         for_admins={"/products": ("status",)},
     ),
     "users": Lists(
-        {"PROFILES": _profile},
+        {"PROFILES": _profile, "SETTINGS": _setting},
         {
             "q": ("needle", "example", "no"),
             "role": ("admin", "user"),

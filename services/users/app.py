@@ -3,23 +3,27 @@
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
+from services.users.duties import duties
 from services.users.events import CONSUMES
-from services.users.models import EVENTS
+from services.users.models import EVENTS, SETTINGS
 from services.users.routes import OPERATIONS
 from services.users.settings import Settings
 from shared.data.database import Database
+from shared.data.sealed import SealedColumn
 from shared.events import Events
 from shared.peers.client import HttpClient, Peer
 from shared.service import create_service
 
 
 def create_app(settings: Settings) -> Starlette:
-    client = HttpClient()
+    database, client = Database(settings.database_url, settings.database_pool), HttpClient()
+    sealed = SealedColumn(settings.sealer(), SETTINGS.c.sealed)
     return create_service(
         settings,
         OPERATIONS,
         client=client,
-        database=Database(settings.database_url, settings.database_pool),
+        database=database,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        provide={Peer: Peer.of(settings, client, name="auth", url=settings.auth_url)},
+        provide={Peer: Peer.of(settings, client, name="auth", url=settings.auth_url), SealedColumn: sealed},
+        beside=[duties(database, sealed)],
     )

@@ -29,3 +29,15 @@ class LastAdmin(Conflict):
     """The last active admin cannot be demoted, disabled or deleted. Make another account an admin first."""
 
     code = "last_admin"
+
+
+class SettingExists(Conflict):
+    """A setting with this key exists; change it with PUT."""
+
+    code = "setting_exists"
+
+
+class TooManySettings(Conflict):
+    """There are as many settings as are allowed; delete one first."""
+
+    code = "too_many_settings"

@@ -1,10 +1,10 @@
-"""Profiles and preferences, with the rules that concern one profile."""
+"""Profiles, preferences and settings, with the rules that concern one profile."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index
+from sqlalchemy import JSON, Index, Text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -15,8 +15,10 @@ from shared.data.database import UtcDateTime
 from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.lists.search import Part, SearchIndex, searchable
+from shared.work.leased import WorkTable
 
 ID_CHARACTERS = 36
+SYSTEM = ""  # the owner of the settings of the system
 COPIED = ("email", "username", "role", "status")
 NAMES = ("first_name", "last_name")
 PERSONAL = ("email", "username", "first_name", "last_name", "phone", "bio", "avatar_url")
@@ -157,7 +159,34 @@ class Preferences(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class Setting(Table, table=True):
+    """A setting of the system, which has the owner "", or of a person.
+
+    Its value is either in `value` or, encrypted, in `sealed`.
+    """
+
+    __tablename__ = "settings"
+    __table_args__ = (
+        Index("ix_settings_owner_key", "owner", "key", unique=True),
+        Index("ix_settings_owner_id", "owner", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    owner: str = Field(max_length=ID_CHARACTERS)
+    key: str = Field(max_length=255)
+    value: str | None = Field(default=None, sa_type=Text)
+    sealed: str | None = Field(default=None, sa_type=Text)
+    type: str = Field(max_length=10)
+    description: str | None = Field(default=None, max_length=500)
+    changed_by: str = Field(max_length=ID_CHARACTERS)
+    version: int = 1
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 PROFILES = table_of(Profile)
+SETTINGS = table_of(Setting)
 PREFERENCES = table_of(Preferences)
 SEARCH = SearchIndex(PROFILES, {"status": Part.START, "role": Part.START, "search": Part.ALL})
 EVENTS = EventTables(Table.metadata)
+WORK = WorkTable(Table.metadata)

@@ -26,6 +26,11 @@ async def find_profile(user_id: str, caller: Caller, database: Database, auth: P
     return profile
 
 
+async def find_caller(caller: Caller, database: Database, auth: Peer) -> ProfileOut:
+    """Return the caller's profile, for operations that store something together with it."""
+    return await find_profile(caller.id, caller, database, auth)
+
+
 async def _from_auth(
     user_id: str, known: ProfileOut | None, database: Database, auth: Peer
 ) -> ProfileOut | None:

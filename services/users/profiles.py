@@ -20,6 +20,7 @@ from services.users.models import (
     Status,
 )
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
+from services.users.stored_settings import store
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.data.statements import Rows
@@ -62,7 +63,7 @@ def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:
         was_deleted = profile.is_deleted
         profile.take_over(by_id[profile.id])
         if profile.is_deleted and not was_deleted:
-            _forget_preferences(session, profile.id)
+            _forget_own(session, profile.id)
 
 
 def keep_account(session: Session, account: Account) -> ProfileOut:
@@ -100,7 +101,7 @@ def anonymise(session: Session, user_id: str) -> None:
     profile = _locked(session, user_id)
     if not profile.is_deleted:
         profile.anonymise()
-        _forget_preferences(session, user_id)
+        _forget_own(session, user_id)
 
 
 def forget(session: Session, deleted: Mapping[str, datetime]) -> None:
@@ -128,14 +129,19 @@ def put_preferences(
     session: Session, user_id: str, entries: dict[str, Any], if_match: IfMatch
 ) -> PreferencesOut:
     """Replace all preferences. The profile's lock serialises first writes, which have no row to lock yet."""
-    if _locked(session, user_id).is_deleted:
-        raise ProfileDeleted
+    require_alive(session, user_id)
     kept = session.get(Preferences, user_id) or Preferences(user_id=user_id, entries={}, version=0)
     if_match.check(kept.version)
     kept.entries, kept.version, kept.updated = entries, kept.version + 1, now()
     session.add(kept)
     _tell(session, user_id, [PREFERENCES.name])
     return PreferencesOut.unchecked(kept.model_dump())
+
+
+def require_alive(session: Session, user_id: str) -> None:
+    """Lock the profile, so that what is stored now cannot outlive an account that is being deleted."""
+    if _locked(session, user_id).is_deleted:
+        raise ProfileDeleted
 
 
 def _locked(session: Session, user_id: str) -> Profile:
@@ -150,5 +156,7 @@ def _tell(session: Session, user_id: str, changed: Sequence[str]) -> None:
         emit(session, ProfileChanged(user_id=user_id, fields=tuple(changed)))
 
 
-def _forget_preferences(session: Session, user_id: str) -> None:
+def _forget_own(session: Session, user_id: str) -> None:
+    """Delete what is stored beside the profile."""
+    store.forget(session, user_id)
     session.connection().execute(delete(PREFERENCES).where(PREFERENCES.c.user_id == user_id))

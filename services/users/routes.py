@@ -1,16 +1,24 @@
 """The endpoints of the users service."""
 
-from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, UsernameTaken
-from services.users.handlers import users
+from services.users.errors import (
+    EmailTaken,
+    LastAdmin,
+    ProfileDeleted,
+    SettingExists,
+    TooManySettings,
+    UsernameTaken,
+)
+from services.users.handlers import classic_settings, settings, users
+from services.users.people import find_caller
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, SignInAgain, Unavailable
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
-from shared.identity.tokens import admin, in_person
+from shared.identity.tokens import admin, in_person, internal, public
 
 TAKEN = (EmailTaken, UsernameTaken)
 
-OPERATIONS = [
+USERS = [
     Operation("GET", "/users", users.list_users, scope="admin:users", access=admin),
     Operation(
         "POST",
@@ -79,3 +87,118 @@ OPERATIONS = [
         errors=(LastAdmin, Unavailable),
     ),
 ]
+READ_SETTINGS, WRITE_SETTINGS, ADMINISTER_SETTINGS = "settings:read", "settings:write", "admin:settings"
+SYSTEM_SETTING, OWN_SETTING = "/settings/system/{key}", "/settings/user/{key}"
+SETTINGS = [
+    Operation("GET", "/settings/public", settings.list_public_settings, access=public, scope=READ_SETTINGS),
+    Operation(
+        "GET", "/settings/system", settings.list_system_settings, access=admin, scope=ADMINISTER_SETTINGS
+    ),
+    Operation(
+        "POST",
+        "/settings/system",
+        settings.add_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+        status=201,
+        location="/settings/system/{key}",
+        errors=(SettingExists, TooManySettings),
+    ),
+    Operation("GET", SYSTEM_SETTING, settings.show_system_setting, access=admin, scope=ADMINISTER_SETTINGS),
+    Operation(
+        "PUT",
+        SYSTEM_SETTING,
+        settings.put_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+        errors=(TooManySettings,),
+    ),
+    Operation(
+        "DELETE",
+        SYSTEM_SETTING,
+        settings.delete_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+        status=204,
+    ),
+    Operation("GET", "/settings/user", settings.list_own_settings, scope=READ_SETTINGS),
+    Operation(
+        "POST",
+        "/settings/user",
+        settings.add_own_setting,
+        scope=WRITE_SETTINGS,
+        status=201,
+        location="/settings/user/{key}",
+        prepare=find_caller,
+        errors=(NotFound, SettingExists, TooManySettings, ProfileDeleted, Unavailable),
+    ),
+    Operation("GET", OWN_SETTING, settings.show_own_setting, scope=READ_SETTINGS),
+    Operation(
+        "PUT",
+        OWN_SETTING,
+        settings.put_own_setting,
+        scope=WRITE_SETTINGS,
+        prepare=find_caller,
+        errors=(TooManySettings, ProfileDeleted, Unavailable),
+    ),
+    Operation("DELETE", OWN_SETTING, settings.delete_own_setting, scope=WRITE_SETTINGS, status=204),
+    Operation(
+        "GET", "/internal/settings/{key}", settings.open_setting, access=internal, errors=(Unavailable,)
+    ),
+]
+# The older form of settings, which `/api/v1` leads to.
+CLASSIC_SYSTEM, CLASSIC_OWN = f"/classic{SYSTEM_SETTING}", f"/classic{OWN_SETTING}"
+CLASSIC_SETTINGS = [
+    Operation(
+        "GET",
+        "/classic/settings/system",
+        classic_settings.list_classic_system_settings,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+    ),
+    Operation(
+        "POST",
+        "/classic/settings/system",
+        classic_settings.add_classic_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+        status=201,
+        errors=(SettingExists, TooManySettings),
+    ),
+    Operation(
+        "GET",
+        CLASSIC_SYSTEM,
+        classic_settings.show_classic_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+    ),
+    Operation(
+        "PUT",
+        CLASSIC_SYSTEM,
+        classic_settings.put_classic_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+        errors=(TooManySettings,),
+    ),
+    Operation(
+        "DELETE",
+        CLASSIC_SYSTEM,
+        classic_settings.delete_classic_system_setting,
+        access=admin,
+        scope=ADMINISTER_SETTINGS,
+    ),
+    Operation(
+        "GET", "/classic/settings/user", classic_settings.list_own_classic_settings, scope=READ_SETTINGS
+    ),
+    Operation("GET", CLASSIC_OWN, classic_settings.show_own_classic_setting, scope=READ_SETTINGS),
+    Operation(
+        "PUT",
+        CLASSIC_OWN,
+        classic_settings.put_own_classic_setting,
+        scope=WRITE_SETTINGS,
+        prepare=find_caller,
+        errors=(TooManySettings, ProfileDeleted, Unavailable),
+    ),
+    Operation("DELETE", CLASSIC_OWN, classic_settings.delete_own_classic_setting, scope=WRITE_SETTINGS),
+]
+OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS]

@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.process.settings import ServiceSettings
+from shared.data.sealed import SealingSettings
 
 
-class Settings(ServiceSettings):
+class Settings(SealingSettings):
     service: ClassVar[str] = "users"
 
     port: int = Field(default=8081, ge=1, le=65535)

@@ -1,0 +1,1 @@
+"""Settings that people store through the API; those of the process are in `settings.py`."""
