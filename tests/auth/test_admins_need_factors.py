@@ -66,7 +66,7 @@ async def test_policy_applies_to_sessions_clients_and_personal_tokens(
         weak = bearer(await admin_token(auth))
         body = {"name": "x", "scopes": ["admin:users"]}
         key = (await auth.post("/auth/me/tokens", json=body, headers=weak)).json()["token"]
-        assert (await login(auth, "admin", "admin123")).json()["user"]["role"] == "admin"
+        assert (await login(auth, "admin", "admin123")).json()["user"]["role"] == "ADMIN"
         assert await statuses(auth, client, weak, key) == [401, 401, 401]
         refused = await auth.get("/auth/accounts", headers=weak)
         assert refused.json()["code"] == "insufficient_user_authentication"

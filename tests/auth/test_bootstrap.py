@@ -36,7 +36,7 @@ class TestFirstAdmin:
 
         assert response.status_code == 200
         user = response.json()["user"]
-        assert (user["role"], user["email"]) == ("admin", "admin@example.com")
+        assert (user["role"], user["email"]) == ("ADMIN", "admin@example.com")
         assert settings.notice() == "admin login: admin / admin123 (development only)"
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "auth"])
@@ -90,7 +90,7 @@ class TestFirstAdmin:
             assert (wrong.status_code, wrong.json()["code"]) == (401, "invalid_credentials")
             assert [one.status_code for one in faults] == [422] * 3
             assert {one.json()["errors"][0]["field"] for one in faults} == {"new_password"}
-            assert (first.status_code, first.json()["user"]["role"]) == (200, "admin")
+            assert (first.status_code, first.json()["user"]["role"]) == (200, "ADMIN")
             assert (await sign_in(chosen)).status_code == 200
             assert (await sign_in(given)).status_code == 401
 

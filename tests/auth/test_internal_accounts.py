@@ -112,7 +112,7 @@ class TestCreate:
         by_admin = {"username": "bob", "password": PASSWORD}
         assert (await auth.post("/auth/login", json=by_admin)).json()["code"] == "password_change_required"
         signed_in = await auth.post("/auth/login", json=by_admin | {"new_password": PASSWORD * 2})
-        assert signed_in.json()["user"] == account
+        assert signed_in.json()["user"] == {**account, "role": "ADMIN"}
         assert (await login(auth, "bob", PASSWORD * 2)).status_code == 200
 
     async def test_role_defaults_to_user(self, auth: httpx.AsyncClient) -> None:
@@ -274,7 +274,7 @@ class TestLastAdmin:
 
         assert [response.status_code for response in refused] == [409, 409]
         assert {response.json()["code"] for response in refused} == {"last_admin"}
-        assert (await login(auth, "admin", "admin123")).json()["user"]["role"] == "admin"
+        assert (await login(auth, "admin", "admin123")).json()["user"]["role"] == "ADMIN"
 
     async def test_disabled_admin_does_not_count_as_an_admin(self, auth: httpx.AsyncClient) -> None:
         other = await create(auth, role="admin")

@@ -1,8 +1,6 @@
 """The first web interface's requests from a page of another origin in Chromium, in demo mode.
 
 The page is our own, in `inventory_page/`; it makes the same requests and reads the same fields.
-Only its sign-in differs: `/auth/login` returns the role in small letters, and then the published one hides
-its pages for admins. A web server in front of it has to forward that path to `/classic/auth/login`.
 """
 
 import csv
@@ -35,7 +33,7 @@ ACCOUNTS, SERVERS, USERS, SETTINGS = (
 LISTS = ("workspaces", "usage", "billing", "cloudtrail")
 # Every request of the published interface, and the statuses that this visit gets.
 REQUESTS = {
-    "POST /classic/auth/login": [401, 200],
+    "POST /auth/login": [401, 200],
     f"GET {V1}/dashboard": [200],
     **{f"GET {V1}/{name}": [200] for name in LISTS},
     **{f"GET {V1}/{name}/export": [200] for name in LISTS},

@@ -48,7 +48,7 @@ async def test_admin_walks_through_every_page(demo: Suite) -> None:
         wrong = await client.post("/auth/login", json={"username": "admin", "password": "not it"})
         assert (wrong.status_code, isinstance(wrong.json()["error"], str)) == (401, True)
         signed_in = await client.post("/auth/login", json={"username": "admin", "password": "admin123"})
-        assert signed_in.json()["user"]["role"] == "admin"
+        assert signed_in.json()["user"]["role"] == "ADMIN"
         client.headers.update(bearer(signed_in.json()["token"]))
 
         await _look_at_the_dashboard(client)

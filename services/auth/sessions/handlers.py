@@ -47,10 +47,11 @@ async def login(
     tokens: AccessTokens,
     cookie: ChallengeCookie,
     trail: Trail,
-) -> SignedInOut | MfaNeededOut:
+) -> SignedInOut | ClassicSignedInOut | MfaNeededOut:
     """Sign in with the e-mail address or the username.
 
     An unknown name, a wrong password and a disabled account get the same response after the same time.
+    With a `username`, the response has the role in capitals, as the inventory's first web interface expects.
     """
     candidate = await check.candidate(body.name, body.password, request, trail, body.new_password)
     device = device_named(request.headers.get("user-agent"))
@@ -61,26 +62,8 @@ async def login(
         )
         return needed.with_header("set-cookie", cookie.holding(outcome.mfa_token))
     signed_in, device_id = outcome
-    return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
-
-
-async def classic_login(
-    body: Login,
-    request: Request,
-    database: Database,
-    check: PasswordCheck,
-    second: SecondStep,
-    sessions: Sessions,
-    devices: Devices,
-    tokens: AccessTokens,
-    cookie: ChallengeCookie,
-    trail: Trail,
-) -> ClassicSignedInOut | SignedInOut | MfaNeededOut:
-    """Sign in like `POST /auth/login`. With a `username`, the response has the role in capitals."""
-    answer = await login(body, request, database, check, second, sessions, devices, tokens, cookie, trail)
-    if body.username is None or not isinstance(answer, SignedInOut):
-        return answer
-    return classic_out(answer)
+    done = signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+    return done if body.username is None else classic_out(done)
 
 
 def _finish_login(
@@ -115,10 +98,11 @@ async def verify_mfa(
     tokens: AccessTokens,
     cookie: ChallengeCookie,
     trail: Trail,
-) -> SignedInOut:
+) -> SignedInOut | ClassicSignedInOut:
     """Finish signing in with a code from the authenticator app, or a recovery code.
 
-    An mfa_token allows five attempts. Each code is accepted once.
+    An mfa_token allows five attempts. Each code is accepted once. With a `username`, the response has the
+    role in capitals, as after signing in with one.
     """
     token = body.mfa_token or cookie.of(request)
     challenge = await database.run(begin_second_step, token, body.username)
@@ -129,22 +113,7 @@ async def verify_mfa(
         raise InvalidCode
     signed_in, device_id = outcome
     done = signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
-    return done.with_header("set-cookie", cookie.gone())
-
-
-async def classic_verify_mfa(
-    body: VerifyMfa,
-    request: Request,
-    database: Database,
-    second: SecondStep,
-    sessions: Sessions,
-    devices: Devices,
-    tokens: AccessTokens,
-    cookie: ChallengeCookie,
-    trail: Trail,
-) -> ClassicSignedInOut | SignedInOut:
-    """Finish signing in like `POST /auth/mfa/verify`. With a `username`, the role is in capitals."""
-    done = await verify_mfa(body, request, database, second, sessions, devices, tokens, cookie, trail)
+    done = done.with_header("set-cookie", cookie.gone())
     return done if body.username is None else classic_out(done)
 
 

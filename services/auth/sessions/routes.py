@@ -22,17 +22,6 @@ _SIGNED_OUT = (Unauthenticated, InvalidToken)
 OPERATIONS = [
     Operation("POST", "/auth/login", handlers.login, access=public, errors=_LOGIN),
     Operation("POST", "/auth/mfa/verify", handlers.verify_mfa, access=public, errors=_MFA),
-    Operation(
-        "POST", "/classic/auth/login", handlers.classic_login, access=public, errors=_LOGIN, action="LOGIN"
-    ),
-    Operation(
-        "POST",
-        "/classic/auth/mfa/verify",
-        handlers.classic_verify_mfa,
-        access=public,
-        errors=_MFA,
-        action="VERIFY_MFA",
-    ),
     Operation("POST", "/auth/refresh", handlers.refresh, access=public, errors=_REFRESH),
     Operation("POST", "/auth/logout", handlers.logout, access=public, status=204, errors=_SIGNED_OUT),
 ]

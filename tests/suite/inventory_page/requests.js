@@ -26,8 +26,7 @@ async function read(path, method = "GET", body = undefined) {
 
 async function signIn(username, password) {
   const headers = { "Content-Type": "application/json" };
-  // The published interface sends this to /auth/login, which its web server has to forward to this path.
-  const response = await fetch(`${ORIGIN}/classic/auth/login`, { method: "POST", headers, body: JSON.stringify({ username, password }) });
+  const response = await fetch(`${ORIGIN}/auth/login`, { method: "POST", headers, body: JSON.stringify({ username, password }) });
   const found = await response.json();
   if (!response.ok) throw new Error(found.error);
   localStorage.setItem("authToken", found.token);
