@@ -7,6 +7,7 @@ another, and rows with rare filter values are at the far end. A plan that reads 
 import base64
 import importlib
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -144,6 +145,41 @@ def _setting(number: int) -> dict[str, Any]:
         "created": moment(number),
         "updated": moment(number),
     }
+
+
+def _member(number: int) -> dict[str, Any]:
+    return {
+        "user_id": row_id(number),
+        "skills": "[]",
+        "links": "{}",
+        "visibility": "public",
+        "field_visibility": "{}",
+        "is_active": True,
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
+def _card(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    name = f"{'needle' if is_rare else 'person'}{number}"
+    shown = {"user_id": row_id(number), "name": name, "skills": [], "links": {}, "version": 1}
+    hidden = ("department", "position", "bio", "visibility", "field_visibility", "is_active")
+    return {
+        "id": row_id(number),
+        "user_id": row_id(number),
+        "audience": ("public", "internal", "everything")[number % 3],
+        "department": "rare" if is_rare else "common",
+        "department_name": "Rare" if is_rare else "Common",
+        "search": name,
+        "card": json.dumps({**shown, **dict.fromkeys(hidden)}),
+    }
+
+
+def _card_skill(number: int) -> dict[str, Any]:
+    audience = ("public", "internal", "everything")[number % 3]
+    return {"audience": audience, "skill": "rare" if number < 2 * FEW else "common", "id": row_id(number)}
 
 
 def _account(number: int) -> dict[str, Any]:
@@ -514,8 +550,17 @@ LISTS = {
         for_admins={"/products": ("status",)},
     ),
     "users": Lists(
-        {"PROFILES": _profile, "SETTINGS": _setting},
         {
+            "PROFILES": _profile,
+            "SETTINGS": _setting,
+            "MEMBERS": _member,
+            "CARDS": _card,
+            "CARD_SKILLS": _card_skill,
+        },
+        {
+            "department": ("rare", "common"),
+            "skill": ("rare", "common"),
+            "search": ("needle", "person", "no"),
             "q": ("needle", "example", "no"),
             "role": ("admin", "user"),
             "status": ("disabled", "active", "deleted"),

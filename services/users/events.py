@@ -8,7 +8,7 @@ from contracts.events import AccountChanged, AccountCreated, AccountDeleted, Acc
 from contracts.exports import exporting, table_section
 from services.users import profiles
 from services.users.accounts import Account
-from services.users.models import PREFERENCES, PROFILES, SETTINGS
+from services.users.models import MEMBERS, PREFERENCES, PROFILES, SETTINGS
 from shared.events import Consumers
 
 
@@ -32,6 +32,7 @@ def _account(event: AccountState, is_renamed: bool) -> Account:
 EXPORTED = [
     table_section("profile", PROFILES, "id", without=("search",)),
     table_section("preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),
+    table_section("team_member", MEMBERS, "user_id", key="user_id", without=("user_id",)),
     table_section("settings", SETTINGS, "owner", without=("owner", "sealed", "changed_by")),
 ]
 CONSUMES: Consumers = {

@@ -1,4 +1,4 @@
-"""Profiles, preferences and settings, with the rules that concern one profile."""
+"""Profiles, preferences, settings and the team, with the rules that concern one profile."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -184,9 +184,64 @@ class Setting(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class TeamMember(Table, table=True):
+    """What a person says about themselves in the team directory, and who may see it."""
+
+    __tablename__ = "team_members"
+
+    user_id: str = Field(
+        primary_key=True, foreign_key="profiles.id", ondelete="CASCADE", max_length=ID_CHARACTERS
+    )
+    department: str | None = Field(default=None, max_length=100)
+    position: str | None = Field(default=None, max_length=100)
+    bio: str | None = Field(default=None, max_length=1000)
+    skills: list[str] = Field(sa_type=JSON)
+    links: dict[str, str | None] = Field(sa_type=JSON)
+    visibility: str = Field(max_length=10)
+    field_visibility: dict[str, str] = Field(sa_type=JSON)
+    is_active: bool
+    version: int = 1
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class TeamCard(Table, table=True):
+    """What one audience sees of a member. `department` is normalised, and null if it is hidden."""
+
+    __tablename__ = "team_cards"
+    __table_args__ = (
+        Index("ix_team_cards_user_id_audience", "user_id", "audience", unique=True),
+        Index("ix_team_cards_audience_id", "audience", "id"),
+        Index("ix_team_cards_audience_department_id", "audience", "department", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(foreign_key="team_members.user_id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    audience: str = Field(max_length=10)
+    department: str | None = Field(default=None, max_length=400)
+    department_name: str | None = Field(default=None, max_length=100)
+    search: str = Field(sa_type=Text)
+    card: dict[str, Any] = Field(sa_type=JSON)
+
+
+class TeamCardSkill(Table, table=True):
+    """A skill that one audience sees; `id` is that of the card."""
+
+    __tablename__ = "team_card_skills"
+    __table_args__ = (Index("ix_team_card_skills_id", "id"),)
+
+    audience: str = Field(primary_key=True, max_length=10)
+    skill: str = Field(primary_key=True, max_length=200)
+    id: str = Field(
+        primary_key=True, foreign_key="team_cards.id", ondelete="CASCADE", max_length=ID_CHARACTERS
+    )
+
+
 PROFILES = table_of(Profile)
+MEMBERS, CARDS, CARD_SKILLS = table_of(TeamMember), table_of(TeamCard), table_of(TeamCardSkill)
 SETTINGS = table_of(Setting)
 PREFERENCES = table_of(Preferences)
 SEARCH = SearchIndex(PROFILES, {"status": Part.START, "role": Part.START, "search": Part.ALL})
+TEAM_SEARCH = SearchIndex(CARDS, {"audience": Part.START, "search": Part.ALL})
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)

@@ -21,6 +21,7 @@ from services.users.models import (
 )
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from services.users.stored_settings import store
+from services.users.team import cards
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.data.statements import Rows
@@ -59,11 +60,15 @@ def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:
     rows = [Profile.of(account).model_dump() for account in by_id.values()]
     session.connection().execute(insert_into(session, PROFILES).on_conflict_do_nothing(), rows)
     kept = select(Profile).where(PROFILES.c.id.in_(by_id)).order_by(PROFILES.c.id).with_for_update()
-    for profile in session.scalars(kept):
-        was_deleted = profile.is_deleted
+    changed: list[Profile] = []
+    for profile in session.scalars(kept).all():
+        was_deleted, version = profile.is_deleted, profile.version
         profile.take_over(by_id[profile.id])
         if profile.is_deleted and not was_deleted:
             _forget_own(session, profile.id)
+        elif profile.version != version:
+            changed.append(profile)
+    cards.follow(session, changed)
 
 
 def keep_account(session: Session, account: Account) -> ProfileOut:
@@ -87,7 +92,9 @@ def change(
 ) -> ProfileOut:
     profile = _locked(session, user_id)
     if_match.check(profile.version)
-    _tell(session, user_id, profile.change(changes))
+    changed = profile.change(changes)
+    _tell(session, user_id, changed)
+    cards.follow(session, [profile] if changed else [])
     return ProfileOut.of(profile)
 
 
@@ -138,10 +145,12 @@ def put_preferences(
     return PreferencesOut.unchecked(kept.model_dump())
 
 
-def require_alive(session: Session, user_id: str) -> None:
+def require_alive(session: Session, user_id: str) -> Profile:
     """Lock the profile, so that what is stored now cannot outlive an account that is being deleted."""
-    if _locked(session, user_id).is_deleted:
+    profile = _locked(session, user_id)
+    if profile.is_deleted:
         raise ProfileDeleted
+    return profile
 
 
 def _locked(session: Session, user_id: str) -> Profile:
@@ -159,4 +168,5 @@ def _tell(session: Session, user_id: str, changed: Sequence[str]) -> None:
 def _forget_own(session: Session, user_id: str) -> None:
     """Delete what is stored beside the profile."""
     store.forget(session, user_id)
+    cards.forget(session, user_id)
     session.connection().execute(delete(PREFERENCES).where(PREFERENCES.c.user_id == user_id))

@@ -8,7 +8,7 @@ from services.users.errors import (
     TooManySettings,
     UsernameTaken,
 )
-from services.users.handlers import classic_settings, settings, users
+from services.users.handlers import classic_settings, settings, team, users
 from services.users.people import find_caller
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, SignInAgain, Unavailable
@@ -201,4 +201,54 @@ CLASSIC_SETTINGS = [
     ),
     Operation("DELETE", CLASSIC_OWN, classic_settings.delete_own_classic_setting, scope=WRITE_SETTINGS),
 ]
-OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS]
+READ_TEAM, WRITE_TEAM, ADMINISTER_TEAM = "team:read", "team:write", "admin:team"
+TEAM_CACHED_SECONDS = 60
+TEAM = [
+    Operation(
+        "GET",
+        "/team",
+        team.list_team,
+        access=public,
+        scope=READ_TEAM,
+        public_seconds=TEAM_CACHED_SECONDS,
+    ),
+    Operation(
+        "GET",
+        "/team/departments",
+        team.list_departments,
+        access=public,
+        scope=READ_TEAM,
+        public_seconds=TEAM_CACHED_SECONDS,
+    ),
+    Operation("GET", "/team/me", team.show_own_member, scope=READ_TEAM, errors=(NotFound,)),
+    Operation(
+        "PUT",
+        "/team/me",
+        team.put_own_member,
+        scope=WRITE_TEAM,
+        prepare=find_caller,
+        errors=(NotFound, ProfileDeleted, Unavailable),
+    ),
+    Operation("DELETE", "/team/me", team.delete_own_member, scope=WRITE_TEAM, status=204, errors=(NotFound,)),
+    Operation(
+        "GET",
+        "/team/{user_id}",
+        team.show_member,
+        access=public,
+        scope=READ_TEAM,
+        public_seconds=TEAM_CACHED_SECONDS,
+    ),
+    Operation(
+        "PUT",
+        "/team/{user_id}",
+        team.put_member,
+        access=admin,
+        scope=ADMINISTER_TEAM,
+        prepare=team.find_person,
+        errors=(ProfileDeleted, Unavailable),
+    ),
+    Operation(
+        "DELETE", "/team/{user_id}", team.delete_member, access=admin, scope=ADMINISTER_TEAM, status=204
+    ),
+]
+OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM]

@@ -222,6 +222,8 @@ class Endpoint:
         if isinstance(result, Page):
             headers += _page_headers(result, request.scope["query_string"])
             result = result.items
+        if self.operation.public_seconds:
+            headers += _cache_headers(self.operation.public_seconds, is_public=CALLER not in request.scope)
         if self.signature.answer is type(None):
             return Reply(self.operation.status, (), b"")
         return Reply(self.operation.status, tuple(headers), self.adapter.dump_json(result))
@@ -285,6 +287,13 @@ def _page_headers(page: Page[Any], query_string: bytes) -> Iterator[tuple[str, s
         yield "page-extras", extras_header(page.extras)
 
 
+def _cache_headers(seconds: int, *, is_public: bool) -> Iterator[tuple[str, str]]:
+    # The gateway turns session cookies into tokens, so caches must tell callers apart by both.
+    yield "vary", "Authorization, Cookie"
+    if is_public:
+        yield "cache-control", f"public, max-age={seconds}"
+
+
 def _next_link(query_string: bytes, cursor: str) -> str:
     # A query-only reference is correct however the client spelled the path.
     pairs = [pair for pair in parse_qsl(query_string.decode("latin-1")) if pair[0] != "cursor"]
@@ -310,7 +319,9 @@ class Resource:
         if isinstance(reply, Response):
             await reply(scope, receive, send)
             return
-        headers = [(b"content-length", str(len(reply.body)).encode()), (b"cache-control", b"no-store")]
+        headers = [(b"content-length", str(len(reply.body)).encode())]
+        if not any(name == "cache-control" for name, _ in reply.headers):
+            headers.append((b"cache-control", b"no-store"))
         if reply.body:
             headers.append((b"content-type", JSON.encode()))
         headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]

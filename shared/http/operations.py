@@ -42,7 +42,8 @@ class Operation:
     means that the response is content, possibly a range of it. `answer_types` are the media types of
     Responses that are text other than JSON. `also` documents further statuses of Responses, with their media
     type or "". `prepare` is a coroutine that runs before the handler's Session is opened, for calls to other
-    services; the handler takes its result by type.
+    services; the handler takes its result by type. `public_seconds` says how long caches may keep a response
+    to a caller without a token.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Operation:
     action: str | None = None
     recorded: bool = True
     prepare: Callable[..., Awaitable[Any]] | None = None
+    public_seconds: int = 0
 
     def __post_init__(self) -> None:
         require_scope_name(self.scope, f"{self.method} {self.path}")
