@@ -729,9 +729,13 @@ class Question:
         )
 
 
-def lists_of(service: str) -> list[Operation]:
+def operations_of(service: str) -> list[Operation]:
     operations: list[Operation] = importlib.import_module(f"services.{service}.routes").OPERATIONS
-    return [one for one in operations if one.method == "GET" and _is_list(one)]
+    return operations
+
+
+def lists_of(service: str) -> list[Operation]:
+    return [one for one in operations_of(service) if one.method == "GET" and _is_list(one)]
 
 
 def _is_list(operation: Operation) -> bool:

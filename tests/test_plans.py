@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from contracts import summaries
 from shared.data import statements
 from shared.data.database import Database
 from shared.data.migrate import upgrade
@@ -174,3 +175,54 @@ def test_lists_have_a_rare_and_a_common_value_for_every_filter() -> None:
         if service not in LISTS or len(LISTS[service].values.get(name, ())) < 2
     ]
     assert lacking == []
+
+
+def summaries_of(service: str) -> list[Question]:
+    """Return the dashboard's questions: about a person with half of the rows, and about everybody."""
+    found = [one for one in lists.operations_of(service) if one.path == summaries.SUMMARY]
+    about: list[dict[str, str]] = [{"user_id": lists.LARGE}, {"all": "true"}]
+    return [Question(one, {}, query, "admin", {}) for one in found for query in about]
+
+
+SUMMARISED = [service for service in LISTS if summaries_of(service)]
+
+
+def test_services_of_the_dashboard_are_found() -> None:
+    expected = {"orders", "files", "support", "notifications", "inventory", "terminal", "audit"}
+    assert set(SUMMARISED) >= expected & set(LISTS)
+
+
+@pytest.mark.parametrize("service", SUMMARISED)
+def test_summary_reads_few_more_rows_than_it_counts_on_sqlite(
+    service: str, sqlite_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "COUNTED_MAX", lists.FEW)
+    file = shutil.copy(sqlite_file(service), tmp_path)
+    with closing(Database(f"sqlite:///{file}")) as database:
+        forget_statistics(database)
+        watched = Watched(database.engine)
+        for question in summaries_of(service):
+            with database.transaction(write=False) as session:
+                driver: Any = session.connection().connection.driver_connection
+                driver.set_progress_handler(watched.step, STEPS)
+                watched.forget()
+                question.ask(session)
+                driver.set_progress_handler(None, 0)
+            assert len(watched.statements) == 1, question
+            assert watched.steps <= 2_000, question
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("service", SUMMARISED)
+def test_summary_reads_few_more_rows_than_it_counts_on_postgresql(
+    service: str, postgresql_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "COUNTED_MAX", lists.FEW)
+    with support.new_database(postgresql_server, f"summaries_{service}") as url:
+        fill(service, url)
+        with closing(Database(url)) as database:
+            watched = Watched(database.engine)
+            questions = summaries_of(service)
+            assert [
+                fault for one in questions for fault in faults_on_postgresql(database, watched, one)
+            ] == []

@@ -1,6 +1,7 @@
 """The endpoints of the audit service."""
 
-from services.audit import handlers
+from contracts.summaries import summary_operation
+from services.audit import handlers, summary
 from services.audit.errors import NotYetSigned, VerificationRunning
 from shared.errors import NotFound
 from shared.http.operations import Operation
@@ -9,6 +10,7 @@ from shared.identity.tokens import admin, public
 _HOLD = "/audit/holds/{user_id}"
 
 OPERATIONS = [
+    summary_operation(summary.rows_of),
     Operation("GET", "/audit/logs", handlers.list_logs, scope="audit:read", errors=(NotFound,)),
     Operation(
         "GET",

@@ -1,5 +1,7 @@
 """The endpoints of the files service."""
 
+from contracts.summaries import summary_operation
+from services.files import summary
 from services.files.errors import (
     BadName,
     BadUploadHeader,
@@ -39,6 +41,7 @@ FILE_UPLOAD = "FILE_UPLOAD"
 DOWNLOAD = (BeingScanned, Infected, ContentLost, RangeNotSatisfiable)
 
 OPERATIONS = [
+    summary_operation(summary.rows_of),
     Operation(
         "POST",
         "/files",

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from contracts.summaries import summary_operation
+from services.inventory import summary
 from services.inventory.errors import (
     AccountRefused,
     AdviceState,
@@ -60,6 +62,7 @@ def _admin(method: str, path: str, handler: Callable[..., Any], **options: Any) 
 
 
 OPERATIONS = [
+    summary_operation(summary.rows_of),
     Operation("GET", "/dashboard", workspaces.show_dashboard, scope=READ),
     Operation("GET", "/workspaces", workspaces.list_workspaces, scope=READ),
     Operation(

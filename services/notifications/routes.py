@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
+from contracts.summaries import summary_operation
+from services.notifications import summary
 from services.notifications.errors import (
     AlwaysOn,
     MailsAreOff,
@@ -32,6 +34,7 @@ _for_admins: Callable[..., Operation] = partial(Operation, access=admin, scope=A
 _in_person: Callable[..., Operation] = partial(Operation, access=person)
 
 OPERATIONS: list[Operation] = [
+    summary_operation(summary.rows_of),
     Operation("GET", "/notifications", own.list_notifications, scope=READ),
     _for_admins(
         "POST",

@@ -1,5 +1,7 @@
 """The endpoints of the orders service."""
 
+from contracts.summaries import summary_operation
+from services.orders import summary
 from services.orders.errors import (
     IllegalStep,
     NotEnoughStock,
@@ -23,6 +25,7 @@ READ, WRITE = "orders:read", "orders:write"
 READ_PRODUCTS, ADMINISTER = "products:read", "admin:products"
 
 OPERATIONS = [
+    summary_operation(summary.rows_of),
     Operation("GET", "/orders", orders.list_orders, scope=READ, errors=(NotFound,)),
     Operation(
         "POST",

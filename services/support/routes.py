@@ -1,5 +1,7 @@
 """The endpoints of the support service."""
 
+from contracts.summaries import summary_operation
+from services.support import summary
 from services.support.desk import ADMINISTER
 from services.support.errors import (
     AlreadyReviewed,
@@ -218,4 +220,4 @@ CLASSIC = [
     Operation("PUT", CLASSIC_REVIEW, classic.change_classic_review, scope=WRITE, errors=(TooManyRequests,)),
     Operation("DELETE", CLASSIC_REVIEW, classic.delete_classic_review, scope=WRITE),
 ]
-OPERATIONS = [*TICKETS, *REVIEWS, *CLASSIC]
+OPERATIONS = [*TICKETS, *REVIEWS, *CLASSIC, summary_operation(summary.rows_of)]

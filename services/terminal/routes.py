@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from contracts.summaries import summary_operation
+from services.terminal import summary
 from services.terminal.access import READ, READ_FILES, WRITE
 from services.terminal.errors import (
     BadSignature,
@@ -158,6 +160,7 @@ THREECOMPUTE = [
 ]
 
 OPERATIONS = [
+    summary_operation(summary.rows_of),
     Operation(
         "GET", "/terminal/", page.show_page, access=public, recorded=False, answer_types=("text/html",)
     ),

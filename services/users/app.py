@@ -3,6 +3,7 @@
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
+from services.users.dashboard.asking import Dashboard
 from services.users.duties import duties
 from services.users.events import CONSUMES
 from services.users.models import EVENTS, SETTINGS
@@ -24,6 +25,24 @@ def create_app(settings: Settings) -> Starlette:
         client=client,
         database=database,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        provide={Peer: Peer.of(settings, client, name="auth", url=settings.auth_url), SealedColumn: sealed},
+        provide={
+            Dashboard: Dashboard(peers_of(settings, client)),
+            Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
+            SealedColumn: sealed,
+        },
         beside=[duties(database, sealed)],
     )
+
+
+def peers_of(settings: Settings, client: HttpClient) -> dict[str, Peer]:
+    """Return the services that the dashboard asks, by section."""
+    urls = {
+        "orders": ("orders", settings.orders_url),
+        "files": ("files", settings.files_url),
+        "tickets": ("support", settings.support_url),
+        "notifications": ("notifications", settings.notifications_url),
+        "inventory": ("inventory", settings.inventory_url),
+        "terminal": ("terminal", settings.terminal_url),
+        "audit": ("audit", settings.audit_url),
+    }
+    return {section: Peer.of(settings, client, name=name, url=url) for section, (name, url) in urls.items()}

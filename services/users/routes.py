@@ -8,7 +8,7 @@ from services.users.errors import (
     TooManySettings,
     UsernameTaken,
 )
-from services.users.handlers import classic_settings, settings, team, users
+from services.users.handlers import classic_settings, dashboard, settings, team, users
 from services.users.people import find_caller
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, SignInAgain, Unavailable
@@ -251,4 +251,7 @@ TEAM = [
         "DELETE", "/team/{user_id}", team.delete_member, access=admin, scope=ADMINISTER_TEAM, status=204
     ),
 ]
-OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM]
+DASHBOARD = [
+    Operation("GET", "/dashboard/summary", dashboard.show_dashboard_summary, scope="dashboard:read"),
+]
+OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM, *DASHBOARD]

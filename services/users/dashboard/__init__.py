@@ -1,0 +1,1 @@
+"""The dashboard: a few numbers of every service on one page."""
