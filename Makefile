@@ -6,8 +6,6 @@ PYTHON ?= python3
 LENGTH ?= 1
 # One more than there are cores, because tests also wait for processes.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# Each of these tests starts many processes itself; running two keeps the cores busy while one waits.
-PROVE_JOBS ?= 2
 BIN := .venv/bin
 IN_PARALLEL := -n $(JOBS) --dist worksteal --durations 20
 # Tests start hundreds of processes, which should reuse compiled bytecode.
@@ -35,10 +33,10 @@ test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TE
 	$(BIN)/python -m pytest -m "not prove$(if $(TESTS),, and not other_database)" $(IN_PARALLEL) $(TESTS)
 
 prove: .venv/ready-dev ## Run the tests that take minutes (kills, soak, containers); longer: make prove LENGTH=10
-	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m "prove$(if $(TESTS),, or other_database)" -n $(PROVE_JOBS) --dist worksteal --durations 20 $(TESTS)
+	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m "prove$(if $(TESTS),, or other_database)" $(IN_PARALLEL) $(TESTS)
 
 prove-identity: .venv/ready-dev ## Run the tests of OAuth, OpenID Connect and tokens; prints the RFC sections that they prove
-	$(BIN)/python -m pytest -m conforms --conformance-table -n $(PROVE_JOBS) --dist worksteal -r fE tests
+	$(BIN)/python -m pytest -m conforms --conformance-table $(IN_PARALLEL) -r fE tests
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .
