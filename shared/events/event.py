@@ -21,8 +21,8 @@ class Event(BaseModel):
     A topic is a kind of thing and what happened to it: `account.changed`. `key` is the field that identifies
     the thing; events with the same key arrive in the order they were emitted. Fields added later need a
     default; a change that older consumers would misread needs a higher `version`. With `blocks`, a dead
-    letter holds back later events of its key until it is replayed or dropped. With a `source`, only that
-    service may send the event.
+    letter holds back later events of its key until it is replayed or dropped. Without `waits`, a parked event
+    holds back no other, and waits for none. With a `source`, only that service may send the event.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,6 +31,7 @@ class Event(BaseModel):
     key: ClassVar[str]
     version: ClassVar[int] = 1
     blocks: ClassVar[bool] = False
+    waits: ClassVar[bool] = True
     source: ClassVar[str | None] = None
 
     _envelope: "Envelope | None" = PrivateAttr(default=None)

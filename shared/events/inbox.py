@@ -74,7 +74,8 @@ class Inbox:
 
         Events that the sender may not send are refused: neither applied nor stored.
         """
-        wanted = [one for one in envelopes if one.topic in self._consumers and self._may_tell(one, sender)]
+        known = [one for one in envelopes if one.topic in self._consumers]
+        wanted = [self._in_line(one) for one in known if self._may_tell(one, sender)]
         if not wanted:
             return
         if attempt >= SUSPICIOUS_ATTEMPT:
@@ -96,6 +97,11 @@ class Inbox:
             return True
         refuse("source", topic=envelope.topic, source=envelope.source, sender=sender)
         return False
+
+    def _in_line(self, envelope: Envelope) -> Envelope:
+        """Give an event that does not wait for others a key of its own; senders choose the keys."""
+        kind, _ = self._consumers[envelope.topic]
+        return envelope if kind.waits else envelope.model_copy(update={"key": f"{kind.topic} {envelope.id}"})
 
     def _receive_alone(self, envelope: Envelope) -> None:
         try:

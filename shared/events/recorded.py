@@ -13,6 +13,7 @@ class Recorded(Event):
 
     topic = "action.recorded"
     key = "actor"
+    waits = False  # otherwise a service could delay what others record of an actor
 
     user_id: str | None
     actor: str  # user:<id>, client:<id>, service:<name> or anonymous

@@ -115,6 +115,15 @@ class TestKeep:
         assert [one["seq"] for one in kept] == list(reversed(range(150)))
         assert [one["id"] for one in kept] == [one["id"] for one in reversed(sent)]
 
+    async def test_record_of_an_unknown_version_does_not_delay_others_of_its_actor(
+        self, audit: httpx.AsyncClient
+    ) -> None:
+        unknown, other = recorded() | {"version": 2}, recorded()
+        await send(audit, unknown, other)
+        await send(audit, third := recorded())
+
+        assert [one["id"] for one in await logs(audit)] == [third["id"], other["id"]]
+
     async def test_event_that_claims_to_be_a_statement_is_dead(
         self, audit: httpx.AsyncClient, settings: Settings
     ) -> None:

@@ -19,7 +19,7 @@ from shared.events.spine import DEAD_KEPT, SEEN_KEPT, Spine
 from shared.events.tables import EventTables
 from tests.shared.events.conftest import TABLES
 from tests.shared.events.test_inbox import kept, retry, seen
-from tests.shared.events.things import Blocking, Counted, apply, envelope
+from tests.shared.events.things import Blocking, Counted, Impatient, apply, envelope
 
 WAITING = 4 * RUN_MAX
 SECONDS = 20
@@ -27,7 +27,7 @@ SECONDS = 20
 
 @pytest.fixture
 def inbox(database: Database) -> Inbox:
-    return Inbox(TABLES, database, {Counted: apply, Blocking: apply})
+    return Inbox(TABLES, database, {Counted: apply, Blocking: apply, Impatient: apply})
 
 
 @pytest.fixture
@@ -107,6 +107,20 @@ def test_failing_event_in_a_batch_holds_back_only_its_own_key(database: Database
         pass
     assert sorted(seen(database)) == [1, 2, 3, 4]
     assert [(attempts, dead) for _, attempts, dead, _ in kept(database)] == [(ATTEMPTS_MAX, True)]
+
+
+@pytest.mark.parametrize("attempt", [1, SUSPICIOUS_ATTEMPT])
+def test_event_that_does_not_wait_is_applied_before_a_failing_one_of_its_key(
+    database: Database, inbox: Inbox, attempt: int
+) -> None:
+    topic = Impatient.topic
+    inbox.receive([envelope(-1, topic=topic), envelope(1, topic=topic)], attempt=attempt)
+    inbox.receive([envelope(2, topic=topic), envelope(3)])
+    while inbox.retry_next():
+        pass
+
+    assert sorted(seen(database)) == [1, 2, 3]
+    assert [(attempts, dead) for _, attempts, dead, _ in kept(database)] == [(1, False)]
 
 
 def test_poison_in_a_batch_is_dead_and_later_events_are_applied(database: Database, inbox: Inbox) -> None:

@@ -31,6 +31,11 @@ class Blocking(Counted):
     blocks = True
 
 
+class Impatient(Counted):
+    topic = "thing.impatient"
+    waits = False
+
+
 class Shared(Counted):
     topic = "thing.shared"
 
