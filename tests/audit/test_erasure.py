@@ -1,22 +1,27 @@
 """Erasing a person: their personal data is removed, and every proof stays valid."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlmodel import Session
 
 from services.audit.erasure import ask_for_erasure, erase_due
+from services.audit.handlers import lift_hold, place_hold
+from services.audit.log import take_turn
 from services.audit.models import ERASURES, HOLDS, RECORDS
 from services.audit.queries import EVERYTHING
+from services.audit.schemas import PlaceHold
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.ids import new_id
 from shared.testing import bearer, token
-from tests.audit.attacks import deletion
+from tests.audit.attacks import deletion, put_hold
 from tests.audit.support import ALICE, BOB, Log, entry
 
 ADMIN = bearer(token(role="admin"))
@@ -216,6 +221,16 @@ class TestFalseErasures:
         assert [fault[:2] for fault in erased.faults()] == [("erased", 15)]
 
 
+def wait_for_a_waiting_query(session: Session) -> None:
+    """Return once another query of this database waits for a lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_clear_snapshot(), pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while not session.connection().execute(waiting).scalar_one():
+        pass
+
+
 class TestHolds:
     def test_account_under_a_hold_is_not_erased(self, log: Log) -> None:
         log.fill(2, user_id=ALICE)
@@ -246,6 +261,26 @@ class TestHolds:
 
         assert [row.metadata is None for row in rows(log)] == [False, False]
         assert pending(log) == [ALICE]
+
+    def test_hold_can_be_placed_while_another_request_lifts_it(self, log: Log) -> None:
+        """Both need the log and the row of the hold; if they took them in another order, both would wait."""
+        keys = log.checkpoints.keys
+        put_hold(log, ALICE)
+
+        def lift() -> None:
+            with log.database.transaction() as session:
+                lift_hold(ALICE, session, keys)
+
+        with ThreadPoolExecutor(1) as other:
+            with log.database.transaction() as session:
+                take_turn(session)
+                lifted = other.submit(lift)
+                if not log.database.is_sqlite:  # which admits one writer at a time
+                    wait_for_a_waiting_query(session)
+                place_hold(ALICE, PlaceHold(reason="a case"), session, keys)
+            lifted.result(timeout=30)
+
+        assert log.verify().verification.faults == []
 
     async def test_admin_places_and_lifts_a_hold(self, audit: httpx.AsyncClient) -> None:
         placed = await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
