@@ -33,6 +33,7 @@ from services.audit.statements import (
     LOG_ITSELF,
     LOG_SERVICE,
     MONTH,
+    NO_LIMIT,
     WHOLE,
     Fault,
     Ledger,
@@ -70,6 +71,7 @@ class Verification:
         begins_inside: bool = False,
         ends_inside: bool = False,
         metadata_text: Callable[[Any], str] = canonical,
+        remembered_max: int = NO_LIMIT,
     ) -> None:
         self.faults: list[Fault] = []
         self.unproven: list[Fault] = []
@@ -86,7 +88,7 @@ class Verification:
         self._partial = False
         self._received = [""] * 2  # of the first and of the last record
         self._latest = (datetime.now(UTC) + FUTURE_MAX).isoformat()
-        self.ledger = Ledger(self.report, self.doubt)
+        self.ledger = Ledger(self.report, self.doubt, remembered_max)
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Read the first line: the content of the export, and the checkpoint at its end."""
@@ -300,6 +302,9 @@ class Verification:
             self._finish_tree()
         size = self.checkpoint.size if self.checkpoint else 0
         ledger, old = self.ledger, list[int]()
+        if ledger.is_full:
+            self.doubt(None, "it has too many erasures to compare them: repeat with a higher --remember")
+            return
         ledger.finish_statements()
         months = WHOLE if self._partial else self._whole_months()
         ledger.finish_erasures(size, months, is_partial=self._partial, old=old)

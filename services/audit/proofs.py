@@ -303,6 +303,33 @@ class Erasure:
         self.digest.update(f"{seq} {part}\n".encode())
 
 
+@dataclass
+class Emptied:
+    """The cleared fields that name one erasure, in the order of the log."""
+
+    erasure: Erasure
+    last: int
+    months: dict[str, Erasure] = field(default_factory=dict)
+    # The accounts that may have been erased, each with the first record that is not about it.
+    accounts: dict[str, int | None] = field(default_factory=dict)
+
+    @classmethod
+    def beginning_with(cls, seq: int, owners: Sequence[str]) -> "Emptied":
+        return cls(Erasure(seq), seq, accounts=dict.fromkeys(owners))
+
+    def add(self, seq: int, part: str, month: str, owners: Sequence[str]) -> None:
+        self.last = max(self.last, seq)
+        self.erasure.add(seq, part)
+        self.months.setdefault(month, Erasure(seq)).add(seq, part)
+        for account, odd in self.accounts.items():
+            if odd is None and account not in owners:
+                self.accounts[account] = seq
+
+    def not_of(self, account: str) -> int | None:
+        """Return the first record that is not about the account."""
+        return self.accounts.get(account, self.erasure.first)
+
+
 def parsed(line: bytes) -> dict[str, Any]:
     """Return the content of a line of an export; an unreadable line gets a type that no valid line has."""
     try:

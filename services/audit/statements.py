@@ -9,11 +9,11 @@ only, and only in older records.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from services.audit.proofs import (
+    Emptied,
     Erasure,
     Key,
     canonical,
@@ -40,6 +40,8 @@ WHOLE = ("", "~")  # before any month, and after any
 # What an unsigned statement of an older version says, as far as it counts; anybody can write one of any size.
 UNSIGNED = ("kept_from", "before", "first", "places", "digest")
 UNSIGNED_CHARACTERS_MAX = 100
+ACCOUNT_CHARACTERS_MAX = 100  # an id has 36; a hostile export could name accounts of any length
+NO_LIMIT = 2**63
 
 
 class Fault(NamedTuple):
@@ -104,37 +106,10 @@ class Statement(NamedTuple):
         return min(seq, self.seq) if type(seq) is int else self.seq if has_form else None
 
 
-@dataclass
-class Emptied:
-    """The cleared fields that name one erasure, in the order of the log."""
-
-    erasure: Erasure
-    last: int
-    months: dict[str, Erasure] = field(default_factory=dict)
-    # The accounts that may have been erased, each with the first record that is not about it.
-    accounts: dict[str, int | None] = field(default_factory=dict)
-
-    @classmethod
-    def beginning_with(cls, seq: int, owners: Sequence[str]) -> "Emptied":
-        return cls(Erasure(seq), seq, accounts=dict.fromkeys(owners))
-
-    def add(self, seq: int, part: str, month: str, owners: Sequence[str]) -> None:
-        self.last = max(self.last, seq)
-        self.erasure.add(seq, part)
-        self.months.setdefault(month, Erasure(seq)).add(seq, part)
-        for account, odd in self.accounts.items():
-            if odd is None and account not in owners:
-                self.accounts[account] = seq
-
-    def not_of(self, account: str) -> int | None:
-        """Return the first record that is not about the account."""
-        return self.accounts.get(account, self.erasure.first)
-
-
 def owners_of(record: Mapping[str, Any], part: str) -> list[str]:
     """Return the accounts whose erasure may clear this part; actions by others lose only the details."""
     names = (record["user_id"], record["resource"] if part == "details" else None)
-    return [name for name in names if isinstance(name, str)]
+    return [name for name in names if isinstance(name, str) and len(name) <= ACCOUNT_CHARACTERS_MAX]
 
 
 def is_deletion(record: Mapping[str, Any]) -> bool:
@@ -143,10 +118,14 @@ def is_deletion(record: Mapping[str, Any]) -> bool:
 
 
 class Ledger:
-    """Collects the statements of a log and its cleared fields, and compares them at the end."""
+    """Collects the statements of a log and its cleared fields, and compares them at the end.
 
-    def __init__(self, report: Report, doubt: Doubt) -> None:
-        self._report, self._doubt = report, doubt
+    It remembers `room` statements, deletions, and months of erasures at most, because an export can claim any
+    number of them.
+    """
+
+    def __init__(self, report: Report, doubt: Doubt, room: int = NO_LIMIT) -> None:
+        self._report, self._doubt, self._room = report, doubt, room
         self.statements: dict[int, Statement] = {}
         self.here: list[Statement] = []  # those in the range that is checked
         self.deleted: set[str] = set()
@@ -163,19 +142,36 @@ class Ledger:
         seq, owners = record["seq"], owners_of(record, part)
         if record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
             self._report("erased", seq, "a statement of the log was cleared, which no erasure does")
-        found = self._emptied.setdefault(by, Emptied.beginning_with(seq, owners))
-        found.add(seq, part, record["received"][MONTH], owners)
+        found, month = self._emptied.get(by), record["received"][MONTH]
+        if (found is None or month not in found.months) and not self._has_room():
+            return
+        if found is None:
+            found = self._emptied[by] = Emptied.beginning_with(seq, owners)
+        found.add(seq, part, month, owners)
 
     def pass_by(self, record: Mapping[str, Any]) -> None:
         """Note any record, in the order of the log."""
-        if is_deletion(record):
-            self.deleted.add(record["resource"])
+        account = record["resource"]
+        is_new = is_deletion(record) and account not in self.deleted
+        if is_new and len(account) <= ACCOUNT_CHARACTERS_MAX and self._has_room():
+            self.deleted.add(account)
 
     def state(self, statement: Statement, *, is_elsewhere: bool = False) -> None:
         """Add a statement; one from elsewhere only explains others."""
+        if not self._has_room():
+            return
         self.statements[statement.seq] = statement
         if not is_elsewhere:
             self.here.append(statement)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something was not remembered, so that nothing can be compared at the end."""
+        return self._room < 0
+
+    def _has_room(self) -> bool:
+        self._room -= 1
+        return self._room >= 0
 
     def _follow_holds(self) -> None:
         """Find the holds in force, and what was done despite them.

@@ -36,10 +36,11 @@ from services.audit.proofs import (
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
 END_FIELDS = {"type", "note"}
+REMEMBERED_MAX = 1_000_000  # statements, deletions and months of erasures, in up to 1.6 GB
 
 
 def check_export(lines: Iterable[bytes], verification: Verification) -> None:
-    """Check an export line by line, in constant memory."""
+    """Check an export line by line, in bounded memory."""
     digest, count, is_ended = hashlib.sha256(), 0, False
     for line in lines:
         document = parsed(line)
@@ -93,13 +94,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--consistency", type=Path, action="append", default=[], help="a file of consistency proofs"
     )
+    parser.add_argument(
+        "--remember",
+        type=int,
+        default=REMEMBERED_MAX,
+        metavar="N",
+        help=f"how many erasures and deletions to hold in memory, {REMEMBERED_MAX} by default",
+    )
     given = parser.parse_args(arguments)
     try:
         key_text = Path(given.key).read_text() if Path(given.key).is_file() else given.key
         keys = [Key.parse(line) for line in key_text.split()]
         remarks = list[str]()
         kept = [one for file in given.checkpoint for one in _kept(file, keys, remarks)]
-        verification = Verification(keys, kept, consistency=_proofs(given.consistency))
+        proofs = _proofs(given.consistency)
+        verification = Verification(keys, kept, consistency=proofs, remembered_max=given.remember)
         verification.remarks += remarks
         check_export(_lines(given.export), verification)
     except (NotAnExport, OSError, UnicodeDecodeError) as error:

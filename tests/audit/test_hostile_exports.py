@@ -16,7 +16,7 @@ from services.audit.retention import cut
 from services.audit.schemas import FilterLogs
 from services.audit.statements import UNSIGNED_CHARACTERS_MAX
 from services.audit.verifier import check_export, main
-from tests.audit.attacks import JANUARY, MARCH
+from tests.audit.attacks import JANUARY, MARCH, deletion, erase
 from tests.audit.support import ALICE, BOB, Log, changed, entry
 from tests.audit.test_tampering import recomputed
 
@@ -127,3 +127,42 @@ def test_unsigned_statement_of_any_size_takes_little_memory(sqlite_log: Log) -> 
     for one in verification.ledger.statements.values():
         assert one.said == {"kept_from": 1, "before": "9" * UNSIGNED_CHARACTERS_MAX}
         assert len(one.action) == UNSIGNED_CHARACTERS_MAX
+
+
+def test_accounts_of_any_number_and_length_take_bounded_memory(sqlite_log: Log) -> None:
+    """Cleared fields need no key: each can give another reason, in another month, for another account."""
+    sqlite_log.add(entry())
+    header, line = sqlite_log.lines()[:2]
+    empty = {"metadata": None, "details_salt": None}
+    lines = []
+    for seq in range(0, 300, 3):
+        long, month = f"{'x' * 1000}{seq}", f"{2000 + seq}-01-01T00:00:00.000000Z"
+        statement = recomputed(line, seq=seq, actor="log", service="audit", metadata={"first": 1})
+        gone = {"service": "auth", "action": "DELETE_ACCOUNT", "resource": f"{'x' * (seq % 200)}{seq}"}
+        cleared = json.loads(recomputed(line, seq=seq + 2, received=month, user_id=long, resource=long))
+        cleared |= empty | {"details_erased_by": 10**6 + seq}
+        lines += [statement, recomputed(line, seq=seq + 1, **gone), json.dumps(cleared).encode()]
+    limited, unlimited = (Verification(sqlite_log.keys, remembered_max=most) for most in (20, 10**6))
+    for verification in (limited, unlimited):
+        check_export([header, *lines], verification)
+
+    ledger = limited.ledger
+    assert (len(ledger.statements) + len(ledger.deleted) + len(ledger._emptied)) <= 20
+    assert [one.detail for one in limited.unproven if "--remember" in one.detail]
+    ledger = unlimited.ledger
+    assert (len(ledger.statements), len(ledger._emptied)) == (100, 100)
+    names = {*ledger.deleted, *(name for one in ledger._emptied.values() for name in one.accounts)}
+    assert max(map(len, names)) <= 100
+
+
+def test_export_with_more_erasures_than_are_remembered_is_not_all_proven(
+    sqlite_log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sqlite_log.add(entry(BOB), entry(ALICE), deletion(BOB), deletion(ALICE))
+    erase(sqlite_log, BOB, ALICE)
+    export = tmp_path / "export.ndjson"
+    export.write_bytes(b"".join(sqlite_log.lines()))
+    arguments = [str(export), "--key", sqlite_log.keys[0].text, "--remember"]
+
+    assert [main([*arguments, most]) for most in ("6", "5")] == [0, 3]
+    assert "repeat with a higher --remember" in capsys.readouterr().out
