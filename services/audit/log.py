@@ -20,7 +20,7 @@ from services.audit.proofs import (
     origin_text,
 )
 from services.audit.statements import LOG_ITSELF, LOG_SERVICE, ROOT
-from services.audit.tree import HASH_BYTES, TILE_BYTES, TILE_HASHES, Tree, grown
+from services.audit.tree import HASH_BYTES, TILE_BYTES, TILE_HASHES, TileMissing, Tree, grown
 from shared.clock import now
 from shared.data.bulk import insert_rows
 from shared.data.database import insert_into
@@ -167,6 +167,8 @@ def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
     row = session.connection().execute(of_level.order_by(TILES.c.number.desc()).limit(1)).one_or_none()
     if row is None:
         return 0, b""
+    if len(row.hashes) % HASH_BYTES:  # the next leaf would follow a part of one, and no proof would fit again
+        raise TileMissing
     return (row.number, bytes(row.hashes)) if len(row.hashes) < TILE_BYTES else (row.number + 1, b"")
 
 

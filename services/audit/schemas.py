@@ -174,7 +174,9 @@ VERIFY_RECORDS_MAX = 1_000_000
 
 class VerifyLog(Query):
     since: Seq | None = Field(
-        default=None, alias="from", description="The first record; by default the oldest."
+        default=None,
+        alias="from",
+        description="The first record; by default the oldest. If it was cut off, its hash is checked.",
     )
     limit: int = Field(
         default=100_000,

@@ -23,6 +23,7 @@ from services.audit.models import RECORDS
 from services.audit.proofs import Checkpoint
 from services.audit.queries import checked_metadata
 from services.audit.schemas import SEQ_MAX
+from services.audit.tiles import HASHES_PER_RECORD, check_cut_off, check_levels
 from services.audit.tree import TileMissing
 from shared.data.database import Database
 from shared.errors import Unavailable
@@ -120,7 +121,8 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         is_ahead = newest is not None and newest.size > size_of(session)
         if newest is None:
             return _unsigned(checkpoints, size)
-        first = max(oldest, 0, min(first or 0, newest.size))
+        asked = first or 0
+        first = max(oldest, 0, min(asked, newest.size))
         wanted = first + limit
         end = newest if wanted >= newest.size else pinned(session, wanted)
     # The anchor's checkpoints of later records are compared with the range that reaches the end.
@@ -134,6 +136,8 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         metadata_text=checked_metadata,
     )
     check(database, FullExport(end, first), verification, newest.size)
+    if first == oldest:
+        _check_cut_off(database, verification, min(asked, first), first, limit)
     if size > newest.size:
         verification.remarks.append(f"records {newest.size} to {size - 1} are not signed")
     if checkpoints.is_swallowed:
@@ -144,9 +148,19 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
     if is_placeless:
         verification.report("changed", None, "there is a record without a position")
     if end == newest:
+        check_levels(database, verification.report)
         with database.transaction(write=False) as session:
             check_holds(session, checkpoints.keys, verification, end.size)
     return Checked(verification, first, end.size, size, time.monotonic() - started)
+
+
+def _check_cut_off(database: Database, verification: Verification, first: int, end: int, limit: int) -> None:
+    checked = check_cut_off(database, verification.report, first, end, limit * HASHES_PER_RECORD)
+    if checked < end:
+        verification.remarks.append(
+            f"the hashes of records {checked} to {end - 1}, which were cut off, are not checked: "
+            f"continue with from={checked}"
+        )
 
 
 def _kept(
