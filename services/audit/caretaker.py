@@ -12,6 +12,7 @@ from services.audit.erasure import PATIENCE, erase_due
 from services.audit.opening import open_log
 from services.audit.retention import cut, prepare_months
 from services.audit.settings import Settings
+from services.audit.tree import TileMissing
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
@@ -69,7 +70,10 @@ class Caretaker:
         with self._database.transaction() as session:
             prepare_months(session, now())
             open_log(session, self._checkpoints.keys)
-        self._checkpoints.make(whole=True)
+        try:
+            self._checkpoints.make(whole=True)
+        except TileMissing as error:  # GET /audit/verify explains it, which needs a running service
+            log.error("audit_log_damaged", next_step="run GET /audit/verify", error=repr(error))  # noqa: TRY400
         for thread in self._threads:
             thread.start()
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import func, select
@@ -210,10 +211,16 @@ def _check_edges(
     if oldest < 0:
         verification.report("changed", None, "the first record that is kept has a negative position")
     if lowest is not None and lowest < 0:
-        verification.report("changed", lowest, "there is a record before the first one")
+        verification.report("changed", _position(lowest), "there is a record before the first one")
     elif lowest is not None and lowest < oldest:
         verification.doubt(
-            lowest, f"records before {oldest} were cut off, but some are still there or were restored"
+            _position(lowest),
+            f"records before {oldest} were cut off, but some are still there or were restored",
         )
     if highest is not None and highest >= size:
-        verification.report("changed", highest, "there is a record that is not in the tree")
+        verification.report("changed", _position(highest), "there is a record that is not in the tree")
+
+
+def _position(found: Any) -> int | None:
+    """Return a position; if the owner of a SQLite database removed the key, it may be any value."""
+    return found if type(found) is int else None

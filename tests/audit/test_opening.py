@@ -8,12 +8,15 @@ from structlog.testing import capture_logs
 
 from services.audit.app import create_app
 from services.audit.checkpoints import Checkpoints
-from services.audit.models import HOLDS
+from services.audit.models import HOLDS, RECORDS
 from services.audit.opening import open_log
+from services.audit.retention import cut
 from services.audit.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
 from shared.testing import bearer, running, token
+from tests.audit.attacks import JANUARY, MARCH, opened
+from tests.audit.attacks import actions as actions_of
 from tests.audit.support import ALICE, BOB, Log, entry
 
 NOBODY = new_id()
@@ -78,6 +81,55 @@ def test_log_opened_with_another_key_is_opened_again(log: Log) -> None:
         open_log(session, keys)
 
     assert sum(b'"LOG_OPENED"' in line for line in log.lines()) == 2
+
+
+def test_log_is_not_opened_again_after_its_opening_was_cut_off(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each restart would state every hold in the table, also one that nobody placed."""
+    for moment in (JANUARY, MARCH):
+        monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
+        log.prepare_month(moment)
+        opened(log).add(entry(ALICE))
+    cut(log.checkpoints, MARCH, months=1)
+    hold = {"user_id": BOB, "reason": "a case", "created": now()}
+    with log.database.transaction() as session:
+        session.connection().execute(HOLDS.insert().values(hold))
+    opened(log)
+
+    assert actions_of(log) == ["FILE_UPLOAD", "RETENTION_CUT"]
+    assert [one.detail for one in log.verify().verification.faults] == [
+        f"there is a hold on account {BOB} that no statement placed"
+    ]
+
+
+class TestDamagedTree:
+    async def test_service_starts_and_reports_it(self, settings: Settings) -> None:
+        async with running(create_app, settings) as audit:
+            await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
+        with Log(settings) as log:
+            log.tamper("INSERT INTO tiles SELECT 0, 1000, hashes FROM tiles WHERE level = 0")
+        async with running(create_app, settings) as audit:
+            checked = (await audit.get("/audit/verify", headers=ADMIN)).json()
+
+        assert not checked["intact"]
+
+    async def test_position_that_is_not_whole_is_reported(self, sqlite_log: Log) -> None:
+        """The response has only whole positions."""
+        opened(sqlite_log).fill(3)
+        sqlite_log.sign()
+        columns = ", ".join(column.name for column in RECORDS.c if column.name != "seq")
+        sqlite_log.tamper(
+            "CREATE TABLE copied AS SELECT * FROM records",
+            "DROP TABLE records",
+            "ALTER TABLE copied RENAME TO records",
+            f"INSERT INTO records (seq, {columns}) SELECT -1.5, {columns} FROM records WHERE seq = 1",
+        )
+        async with running(create_app, sqlite_log.settings) as audit:
+            checked = await audit.get("/audit/verify", headers=ADMIN)
+
+        assert checked.status_code == 200
+        assert not checked.json()["intact"]
 
 
 class TestRestoredOlderDatabase:
