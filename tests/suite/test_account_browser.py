@@ -22,9 +22,8 @@ SECONDS = 300
 
 
 async def test_user_enrols_factors_consents_ends_a_session_and_signs_out(tmp_path: Path) -> None:
-    node, npm, chromium = support.need("node", "npm", "chromium")
-    install = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(tmp_path), *PACKAGES]
-    support.need_answer(install, f"npm cannot install {' '.join(PACKAGES)}")
+    (chromium,) = support.need("chromium")
+    node = support.install_from_npm(tmp_path, *PACKAGES)
     script = tmp_path / SCRIPT.name
     script.write_text(SCRIPT.read_text())  # next to the packages that it loads
     port, app_port = support.free_port(), support.free_port()

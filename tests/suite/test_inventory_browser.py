@@ -81,9 +81,8 @@ def suite_for_page(folder: Path, port: int) -> Iterator[Suite]:
 
 
 def walk(folder: Path) -> tuple[dict[str, Any], Suite]:
-    node, npm, chromium = support.need("node", "npm", "chromium")
-    install = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-    support.need_answer(install, f"npm cannot install {PACKAGE}")
+    (chromium,) = support.need("chromium")
+    node = support.install_from_npm(folder, PACKAGE)
     script = folder / SCRIPT.name
     script.write_text(SCRIPT.read_text())  # next to the package that it loads
     port, stranger_port = support.free_port(), support.free_port()

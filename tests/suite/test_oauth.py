@@ -155,10 +155,7 @@ def install_python(folder: Path) -> str:
 
 def install(folder: Path) -> str:
     """Install the clients and the script in a directory; return the path of node."""
-    node, npm = support.need("node", "npm")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
-    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0:
-        support.do_without("npm cannot install the clients")
+    node = support.install_from_npm(folder, *PACKAGES)
     shutil.copy(SCRIPT, folder / SCRIPT.name)
     return node
 

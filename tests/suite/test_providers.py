@@ -26,10 +26,7 @@ STEPS_MAX = 12
 @contextmanager
 def provider(folder: Path, port: int, back: str) -> Iterator[str]:
     """Run the provider; yields its issuer."""
-    node, npm = support.need("node", "npm")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
-    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0:
-        support.do_without("npm cannot install the provider")
+    node = support.install_from_npm(folder, PACKAGE)
     shutil.copy(SCRIPT, folder / SCRIPT.name)
     issuer = f"http://127.0.0.1:{port}"
     given = {"issuer": issuer, "port": port, "redirect_uris": [back], "cookie_key": "k" * 32, **CLIENT}

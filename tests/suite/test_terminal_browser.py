@@ -20,9 +20,8 @@ OFFLINE_SECONDS = 10
 
 
 async def test_screen_survives_a_network_outage_and_a_reload(suite: Suite, tmp_path: Path) -> None:
-    node, npm, chromium = support.need("node", "npm", "chromium")
-    install = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(tmp_path), PACKAGE]
-    support.need_answer(install, f"npm cannot install {PACKAGE}")
+    (chromium,) = support.need("chromium")
+    node = support.install_from_npm(tmp_path, PACKAGE)
     async with suite.client() as client:
         person = await register(client)
     script = tmp_path / SCRIPT.name

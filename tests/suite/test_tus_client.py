@@ -29,12 +29,8 @@ SECONDS = 120
 @pytest.fixture(scope="session")
 def client_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the client is installed."""
-    _, npm = support.need("node", "npm")
     folder = tmp_path_factory.mktemp("tus-js-client")
-    support.need_answer(
-        [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE],
-        f"npm cannot install {PACKAGE}",
-    )
+    support.install_from_npm(folder, PACKAGE)
     return folder
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -35,7 +36,21 @@ def need_answer(command: list[str], otherwise: str) -> None:
         do_without(otherwise)
 
 
-def do_without(reason: str) -> None:
+def install_from_npm(folder: Path, *packages: str) -> str:
+    """Install packages in a folder and return the path of node; otherwise skip or fail the test.
+
+    The network may drop the first attempt.
+    """
+    node, npm = need("node", "npm")
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]
+    command += ["--prefix", str(folder), *packages]
+    attempts = (subprocess.run(command, cwd=folder, capture_output=True, check=False) for _ in range(2))
+    if all(ended.returncode != 0 for ended in attempts):
+        do_without(f"npm cannot install {' '.join(packages)}")
+    return node
+
+
+def do_without(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

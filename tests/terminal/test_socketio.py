@@ -194,9 +194,7 @@ async def test_connecting_is_recorded_and_what_is_typed_is_not(owner: Owner, ser
 async def test_client_from_npm_works_as_the_pages_use_it(
     owner: Owner, tmp_path: Path, transports: str
 ) -> None:
-    node, npm = support.need("node", "npm")
-    install = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(tmp_path), CLIENT]
-    support.need_answer(install, f"npm cannot install {CLIENT}")
+    node = support.install_from_npm(tmp_path, CLIENT)
     script = tmp_path / SCRIPT.name
     script.write_text(SCRIPT.read_text())  # next to the package that it loads
     command = [node, str(script), owner.url, owner.token, transports, str(CLIENT_SECONDS - 10)]
