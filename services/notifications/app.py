@@ -6,6 +6,7 @@ import structlog
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
+from services.notifications.digests import Digests
 from services.notifications.duties import duties
 from services.notifications.events import consumes
 from services.notifications.feed import listening
@@ -37,7 +38,8 @@ def create_app(settings: Settings) -> Starlette:
     mails = Mails(settings, changes)
     outbox, secrets = Outbox(settings, changes), Secrets(settings)
     links = Links(settings)
-    desk = Desk(changes, mails, outbox, links, settings.origin, settings.ticket_page)
+    digests = Digests(mails, links, settings.origin)
+    desk = Desk(changes, mails, outbox, links, digests, settings.origin, settings.ticket_page)
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
     sends = settings.transport != "none"
@@ -63,7 +65,7 @@ def create_app(settings: Settings) -> Starlette:
             listening(changes, database),
             *mailer,
             sender,
-            duties(database, settings, mails, outbox, secrets),
+            duties(database, settings, mails, outbox, secrets, digests),
         ],
         on_start=[partial(warn_without_mails, settings)],
     )

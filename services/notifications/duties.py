@@ -6,11 +6,13 @@ from typing import Any
 
 from sqlalchemy import Column, Select, Table, delete, select
 
+from services.notifications.digests import Digests
 from services.notifications.mail.mails import ENDED as MAIL_ENDED
 from services.notifications.mail.mails import Mails
 from services.notifications.models import (
     ATTEMPTS,
     DELIVERIES,
+    DIGEST_ITEMS,
     NOTIFICATIONS,
     RECIPIENTS,
     SUPPORT_STAFF,
@@ -29,13 +31,16 @@ from shared.ids import first_id
 from shared.work.duties import Duties, Duty, IsStopping
 
 TIDY_SECONDS = 3600
+DIGEST_SECONDS = 20
 RENEW_SECONDS = 24 * 3600
 BATCH_ROWS = 500
 # How long after the deletion of an account events about it may still arrive.
 DELETED_KEPT = timedelta(days=90)
 
 
-def duties(database: Database, settings: Settings, mails: Mails, outbox: Outbox, secrets: Secrets) -> Duties:
+def duties(
+    database: Database, settings: Settings, mails: Mails, outbox: Outbox, secrets: Secrets, digests: Digests
+) -> Duties:
     def tidy(is_stopping: IsStopping) -> None:
         kept = timedelta(days=settings.notification_days)
         for delete_some in (
@@ -46,6 +51,7 @@ def duties(database: Database, settings: Settings, mails: Mails, outbox: Outbox,
             partial(delete_late_rows, database, NOTIFICATIONS),
             partial(delete_late_rows, database, WEBHOOKS),
             partial(delete_late_rows, database, SUPPORT_STAFF),
+            partial(delete_late_rows, database, DIGEST_ITEMS),
             partial(delete_late_messages, database, outbox),
             partial(forget_deleted_accounts, database),
         ):
@@ -54,10 +60,11 @@ def duties(database: Database, settings: Settings, mails: Mails, outbox: Outbox,
 
     every = [
         Duty("tidy", TIDY_SECONDS, tidy, alone=True),
+        Duty("digests", DIGEST_SECONDS, partial(digests.send_due, database), alone=True),
         Duty("renew_mails", RENEW_SECONDS, partial(mails.sealed.renew, database), alone=True),
         Duty("renew_webhooks", RENEW_SECONDS, partial(secrets.sealed.renew, database), alone=True),
     ]
-    return Duties(database, every, WORK, queues=[mails.queue, outbox.queue])
+    return Duties(database, every, WORK, queues=[mails.queue, outbox.queue, digests.queue])
 
 
 def delete_old_notifications(database: Database, kept: timedelta) -> int:

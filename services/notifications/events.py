@@ -27,12 +27,13 @@ from contracts.support import (
     TicketOverdue,
     TicketReplied,
 )
-from services.notifications import notices, of_support
+from services.notifications import digests, notices, of_support
 from services.notifications.kinds import NoticeType, Severity
 from services.notifications.mail.mails import Mail
 from services.notifications.mail.templates import TEMPLATES, built_in
 from services.notifications.models import (
     DELIVERIES,
+    DIGEST_ITEMS,
     NOTIFICATIONS,
     PREFERENCES,
     RECIPIENTS,
@@ -181,6 +182,7 @@ def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]
     execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=blanked))
     for table in (NOTIFICATIONS, PREFERENCES, SUPPORT_STAFF):
         execute(delete(table).where(table.c.user_id.in_(gone)))
+    digests.forget(session, list(gone))  # after the preferences, as digests lock these first
 
 
 NOTICES: dict[type[Any], MakeNotices] = {
@@ -196,6 +198,7 @@ NOTICES: dict[type[Any], MakeNotices] = {
 EXPORTED = [
     table_section("mails", DELIVERIES, "user_id", without=("user_id", "to_hash", "sealed")),
     table_section("notifications", NOTIFICATIONS, "user_id", without=("user_id",)),
+    table_section("digest_items", DIGEST_ITEMS, "user_id", without=("user_id",)),
     table_section("webhooks", WEBHOOKS, "user_id", without=("user_id", "sealed")),
     table_section("webhook_messages", WEBHOOK_DELIVERIES, "user_id", without=("user_id",)),
     table_section("notification_preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),

@@ -48,12 +48,19 @@ class Notification(Table, table=True):
 
 
 class Preferences(Table, table=True):
-    """The choices of one person that differ from the defaults: a JSON object of type, channel and choice."""
+    """The choices of one person that differ from the defaults: a JSON object of type, channel and choice.
+
+    The other columns say when mails of notifications may arrive.
+    """
 
     __tablename__ = "preferences"
 
     user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
     choices: str = Field(sa_type=Text)
+    quiet_from: str = Field(default="00:00", max_length=5, sa_column_kwargs={"server_default": "00:00"})
+    quiet_to: str = Field(default="00:00", max_length=5, sa_column_kwargs={"server_default": "00:00"})
+    zone: str = Field(default="UTC", max_length=50, sa_column_kwargs={"server_default": "UTC"})
+    digest: str = Field(default="none", max_length=10, sa_column_kwargs={"server_default": "none"})
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
@@ -88,7 +95,10 @@ class SupportStaff(Table, table=True):
 
 
 class Delivery(Table, table=True):
-    """One mail to one address. Its address and content are sealed, and kept only until it has been sent."""
+    """One mail to one address. Its address and content are sealed, and kept only until it has been sent.
+
+    `planned` is the earliest time to send a mail that respects quiet hours; others have none.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -109,8 +119,23 @@ class Delivery(Table, table=True):
     code: str | None = Field(default=None, max_length=50)
     error: str | None = Field(default=None, max_length=ERROR_CHARACTERS_MAX)
     expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    planned: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class DigestItem(Table, table=True):
+    """A notification that waits for the next digest of its recipient."""
+
+    __tablename__ = "digest_items"
+    __table_args__ = (Index("ix_digest_items_user_id_id", "user_id", "id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    type: str = Field(max_length=50)
+    title: str = Field(max_length=TITLE_CHARACTERS_MAX)
+    content: str = Field(sa_type=Text)
+    url: str | None = Field(default=None, sa_type=Text)
 
 
 class Attempt(Table, table=True):
@@ -220,6 +245,7 @@ PREFERENCES = table_of(Preferences)
 RECIPIENTS = table_of(Recipient)
 SUPPORT_STAFF = table_of(SupportStaff)
 DELIVERIES = table_of(Delivery)
+DIGEST_ITEMS = table_of(DigestItem)
 ATTEMPTS = table_of(Attempt)
 SUPPRESSIONS = table_of(Suppression)
 MAIL_TEXTS = table_of(MailText)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlmodel import Session
 
+from services.notifications.digests import Digests, may_be_mailed
 from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.mail.templates import TICKET
@@ -17,7 +18,8 @@ from services.notifications.models import (
     RECIPIENTS,
     TITLE_CHARACTERS_MAX,
 )
-from services.notifications.preferences import NO_CHOICES, choices_of
+from services.notifications.preferences import NO_CHOICES, Choices, choices_of, timings_of
+from services.notifications.timing import DEFAULT, Digest, Timing
 from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
 from shared.clock import now
@@ -51,11 +53,13 @@ class Desk:
         mails: Mails,
         outbox: Outbox,
         links: Links,
+        digests: Digests,
         origin: str,
         ticket_url: Callable[[str], str],
     ) -> None:
         self.changes, self.mails, self.outbox = changes, mails, outbox
-        self._links, self._origin, self._ticket_url = links, origin, ticket_url
+        self.digests, self._links = digests, links
+        self._origin, self._ticket_url = origin, ticket_url
 
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
@@ -66,17 +70,25 @@ class Desk:
         """
         notices = list(notices)
         people = {one.user_id for one in notices}
-        choices, known = choices_of(session, people), _known(session, people)
+        choices, known, timings = (
+            choices_of(session, people),
+            _known(session, people),
+            timings_of(session, people),
+        )
         webhooks = self.outbox.subscribed(session, people)
-        rows = list[dict[str, Any]]()
+        rows, gathered = list[dict[str, Any]](), dict[str, list[Notice]]()
         for one in notices:
             recipient, chosen = known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)
             if recipient is not None and recipient["deleted"] is not None:
                 continue
             if chosen.wants(one.type, Channel.IN_APP):
                 rows.append(_row(one))
-            if recipient and chosen.wants(one.type, Channel.EMAIL) and not KINDS[one.type].has_mail:
-                self._mail(session, one, recipient)
+            if recipient and may_be_mailed(recipient) and _is_mailed(one, chosen):
+                timing = timings.get(one.user_id, DEFAULT)
+                if timing.digest is Digest.NONE:
+                    self._mail(session, one, recipient, timing)
+                else:
+                    gathered.setdefault(one.user_id, []).append(one)
             if recipient is None or recipient["status"] == "active":  # None: it is older than this service
                 shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
                 mine = webhooks.get((one.user_id, one.type), ())
@@ -85,24 +97,38 @@ class Desk:
             session.connection().execute(insert(NOTIFICATIONS), rows)
         for user_id in {row["user_id"] for row in rows}:
             self.changes.note(session, user_id)
+        for user_id in sorted(gathered):  # in order, because it locks them
+            items = [self._item(one) for one in gathered[user_id]]
+            self.digests.gather(session, user_id, timings[user_id], items)
         return rows
 
-    def _mail(self, session: Session, notice: Notice, recipient: Mapping[str, Any]) -> None:
-        if recipient["email"] is None or not recipient["email_verified"] or recipient["status"] != "active":
-            return
+    def _mail(self, session: Session, notice: Notice, recipient: Mapping[str, Any], timing: Timing) -> None:
         values = {"title": notice.title, "content": notice.content, "origin": self._origin}
-        link, template = self._links.url(notice.user_id, notice.type), KINDS[notice.type].template
-        if template == TICKET:
-            values["url"] = self._ticket_url(notice.data["ticket_id"])
+        url = self._url(notice)
         mail = Mail(
-            template,
+            KINDS[notice.type].template,
             recipient["email"],
-            values,
+            values if url is None else values | {"url": url},
             user_id=notice.user_id,
-            unsubscribe=link,
+            unsubscribe=self._links.url(notice.user_id, notice.type),
+            planned=timing.after_quiet(now()),
             is_capped=Channel.EMAIL not in KINDS[notice.type].fixed,
         )
         self.mails.add(session, mail)
+
+    def _item(self, notice: Notice) -> dict[str, Any]:
+        words = {"type": notice.type, "title": notice.title, "content": notice.content}
+        return words | {"url": self._url(notice)}
+
+    def _url(self, notice: Notice) -> str | None:
+        """Return the page of what a notification is about, if it has one."""
+        if KINDS[notice.type].template == TICKET:
+            return self._ticket_url(notice.data["ticket_id"])
+        return None
+
+
+def _is_mailed(notice: Notice, chosen: Choices) -> bool:
+    return chosen.wants(notice.type, Channel.EMAIL) and not KINDS[notice.type].has_mail
 
 
 def admins(session: Session) -> Sequence[str]:

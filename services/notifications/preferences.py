@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -10,6 +10,7 @@ from sqlmodel import Session
 from services.notifications.errors import AlwaysOn
 from services.notifications.kinds import KINDS, Channel, NoticeType
 from services.notifications.models import PREFERENCES
+from services.notifications.timing import Timing
 from shared.clock import now
 from shared.data.database import insert_into
 
@@ -35,6 +36,21 @@ def choices_of(session: Session, people: Collection[str]) -> dict[str, Choices]:
     columns = select(PREFERENCES.c.user_id, PREFERENCES.c.choices)
     found = session.connection().execute(columns.where(PREFERENCES.c.user_id.in_(people)))
     return {user_id: Choices(json.loads(choices)) for user_id, choices in found}
+
+
+def timings_of(session: Session, people: Collection[str]) -> dict[str, Timing]:
+    """Return when those who have chosen it want mails, by account id."""
+    table = PREFERENCES.c
+    columns = select(table.user_id, table.quiet_from, table.quiet_to, table.zone, table.digest)
+    found = session.connection().execute(columns.where(table.user_id.in_(people))).mappings()
+    return {row["user_id"]: Timing.of(dict(row)) for row in found}
+
+
+def plan(session: Session, user_id: str, timing: Timing) -> None:
+    """Store when the person wants mails."""
+    lock(session, user_id)
+    mine = PREFERENCES.update().where(PREFERENCES.c.user_id == user_id)
+    session.connection().execute(mine.values(**asdict(timing), updated=now()))
 
 
 def choose(session: Session, user_id: str, wanted: Iterable[tuple[NoticeType, Channel, bool]]) -> Choices:

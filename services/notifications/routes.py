@@ -62,6 +62,7 @@ OPERATIONS: list[Operation] = [
         scope=WRITE,
         errors=(AlwaysOn,),
     ),
+    Operation("PUT", "/notifications/preferences/mails", own.change_mail_timing, scope=WRITE),
     _for_admins("GET", "/notifications/deliveries", deliveries.list_deliveries),
     _for_admins("GET", _DELIVERY, deliveries.show_delivery, errors=_UNKNOWN),
     _for_admins("POST", f"{_DELIVERY}/retry", deliveries.retry_delivery, errors=(*_UNKNOWN, NotFailed)),

@@ -11,6 +11,7 @@ from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
 from services.notifications.models import CONTENT_CHARACTERS_MAX, TITLE_CHARACTERS_MAX
 from services.notifications.notices import UNREAD_COUNTED_MAX
 from services.notifications.preferences import Choices
+from services.notifications.timing import MIDNIGHT, TIME, ZONE, Digest, Timing
 from shared.http.schemas import Id, Input, Output, Text, example
 from shared.lists.pagination import PageQuery
 
@@ -116,6 +117,41 @@ class ChangePreferences(Input):
     choices: Annotated[list[Choice], Field(min_length=1, max_length=CHOICES_MAX)]
 
 
+class ChangeMailTiming(Input):
+    """When mails of notifications may arrive; what you leave out returns to its default.
+
+    Equal times mean that there are no quiet hours.
+    """
+
+    model_config = example(
+        {"quiet_from": "22:00", "quiet_to": "07:00", "zone": "Europe/Helsinki", "digest": "day"}
+    )
+
+    quiet_from: str = Field(default=MIDNIGHT, pattern=TIME, description="When quiet hours begin.")
+    quiet_to: str = Field(default=MIDNIGHT, pattern=TIME, description="When they end, usually the next day.")
+    zone: str = Field(default="UTC", pattern=ZONE, description="A time zone such as `Europe/Helsinki`.")
+    digest: Annotated[Digest, Field(strict=False)] = Digest.NONE
+
+
+class MailTimingOut(Output):
+    """When mails of notifications arrive. Mails about your security are never delayed."""
+
+    model_config = example(
+        {"quiet_from": "22:00", "quiet_to": "07:00", "zone": "Europe/Helsinki", "digest": "none"}
+    )
+
+    quiet_from: str
+    quiet_to: str
+    zone: str
+    digest: str
+
+    @classmethod
+    def of(cls, timing: Timing) -> Self:
+        return cls(
+            quiet_from=timing.quiet_from, quiet_to=timing.quiet_to, zone=timing.zone, digest=timing.digest
+        )
+
+
 class PreferenceOut(Output):
     """Whether notifications of a type reach you on a channel; what is `fixed` cannot be switched off."""
 
@@ -147,14 +183,21 @@ class PreferencesOut(Output):
                     "on": True,
                     "fixed": False,
                 }
-            ]
+            ],
+            "mails": {
+                "quiet_from": "22:00",
+                "quiet_to": "07:00",
+                "zone": "Europe/Helsinki",
+                "digest": "none",
+            },
         }
     )
 
     choices: list[PreferenceOut]
+    mails: MailTimingOut
 
     @classmethod
-    def of(cls, choices: Choices) -> Self:
+    def of(cls, choices: Choices, timing: Timing) -> Self:
         shown = [
             PreferenceOut(
                 type=name,
@@ -166,4 +209,4 @@ class PreferencesOut(Output):
             for name, kind in KINDS.items()
             for channel in Channel
         ]
-        return cls(choices=shown)
+        return cls(choices=shown, mails=MailTimingOut.of(timing))

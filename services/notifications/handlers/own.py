@@ -10,6 +10,7 @@ from services.notifications.kinds import NoticeType
 from services.notifications.models import NOTIFICATIONS
 from services.notifications.notices import Desk, Notice
 from services.notifications.schemas import (
+    ChangeMailTiming,
     ChangePreferences,
     ListNotifications,
     MarkedOut,
@@ -18,6 +19,7 @@ from services.notifications.schemas import (
     SendNotification,
     UnreadOut,
 )
+from services.notifications.timing import DEFAULT, Timing, zone_of
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import FieldFault, Invalid
@@ -105,9 +107,8 @@ def send_notification(
 
 
 def show_notification_preferences(caller: Caller, session: Session) -> PreferencesOut:
-    """Show which notifications reach you, by type and channel."""
-    choices = preferences.choices_of(session, [caller.id]).get(caller.id, preferences.NO_CHOICES)
-    return PreferencesOut.of(choices)
+    """Show which notifications reach you, by type and channel, and when their mails arrive."""
+    return _preferences(session, caller.id)
 
 
 def change_notification_preferences(
@@ -116,4 +117,25 @@ def change_notification_preferences(
     """Switch notifications on and off, by type and channel. All others stay as they are."""
     trail.add(choices=[f"{one.type} {one.channel} {'on' if one.on else 'off'}" for one in body.choices])
     wanted = ((one.type, one.channel, one.on) for one in body.choices)
-    return PreferencesOut.of(preferences.choose(session, caller.id, wanted))
+    preferences.choose(session, caller.id, wanted)
+    return _preferences(session, caller.id)
+
+
+def change_mail_timing(
+    body: ChangeMailTiming, caller: Caller, session: Session, trail: Trail
+) -> PreferencesOut:
+    """Choose quiet hours and digests for mails. Those about your security always come at once."""
+    try:
+        zone_of(body.zone)
+    except ValueError as error:
+        fault = FieldFault(field="zone", code="unknown_zone", message=str(error))
+        raise Invalid(errors=[fault]) from error
+    preferences.plan(session, caller.id, Timing(**body.model_dump()))
+    trail.add(**body.model_dump())
+    return _preferences(session, caller.id)
+
+
+def _preferences(session: Session, user_id: str) -> PreferencesOut:
+    choices = preferences.choices_of(session, [user_id]).get(user_id, preferences.NO_CHOICES)
+    timing = preferences.timings_of(session, [user_id]).get(user_id, DEFAULT)
+    return PreferencesOut.of(choices, timing)

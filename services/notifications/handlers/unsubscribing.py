@@ -10,10 +10,12 @@ from starlette.responses import HTMLResponse, Response
 from services.notifications import unsubscribing
 from services.notifications.kinds import KINDS
 from services.notifications.mail.layout import page
+from services.notifications.mail.templates import DIGEST
 from services.notifications.unsubscribing import PATH, Links
 from shared.events import Trail
 from shared.http.schemas import Query
 
+_EVERYTHING = "Everything that can be switched off. Mails about your security still arrive."
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -33,7 +35,8 @@ def show_unsubscribing(query: UnsubscribeQuery, links: Links) -> Response:
     found = links.read(query.token)
     if found is None:
         return _broken()
-    about = html.escape(KINDS[found[1]].description)
+    kind = found[1]
+    about = html.escape(_EVERYTHING if kind is None else KINDS[kind].description)
     action = f"{PATH}?token={html.escape(query.token, quote=True)}"
     form = f'<form method="post" action="{action}"><p><button class="button">Unsubscribe</button></p></form>'
     return _shown("Unsubscribe", f"<p>Stop receiving mails about: {about}</p>{form}")
@@ -46,7 +49,7 @@ def unsubscribe(query: UnsubscribeQuery, links: Links, session: Session, trail: 
         return _broken()
     user_id, kind = found
     trail.user_id, trail.resource = user_id, user_id
-    trail.add(type=kind)
+    trail.add(type=kind or DIGEST)
     unsubscribing.unsubscribe(session, user_id, kind)
     return _shown("You are unsubscribed", "<p>You will receive no more mails of this kind.</p>")
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +31,9 @@ from services.notifications.mail.rendering import TextFault, render
 from services.notifications.mail.templates import Text
 from services.notifications.mail.transports import Away, NotSent, Refused, Transport
 from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX
+from services.notifications.preferences import timings_of
 from services.notifications.settings import Settings
+from services.notifications.timing import DEFAULT
 from shared.clock import now
 from shared.data.database import Database
 from shared.data.sealed import KeyMissing, SealBroken
@@ -87,8 +89,8 @@ class Breaker:
         return self._failures >= FAILURES_UNTIL_OPEN
 
     def note(self, outcome: Outcome) -> None:
-        if outcome.kind == "stopped":
-            return
+        if outcome.kind == "stopped" or (outcome.kind == "away" and self.wait_seconds):
+            return  # of attempts that were made at once with the one that opened it, and so say nothing new
         self._failures = self._failures + 1 if outcome.kind == "away" else 0
         times = self._failures - FAILURES_UNTIL_OPEN
         if times >= 0:
@@ -148,12 +150,12 @@ class Mailer:
         if self._stopping.is_set() or not await self._database.read(self._mails.queue.is_due):
             return False
         number = 1 if self._breaker.is_probing else 2 * self._settings.mail_workers
-        jobs = await self._database.run(self._claim, number)
+        claimed, jobs = await self._database.run(self._claim, number)
         ended = await asyncio.gather(*(self._handle(job) for job in jobs), return_exceptions=True)
         for job, fault in zip(jobs, ended, strict=True):
             if isinstance(fault, Exception):  # the lease expires, and the mail is sent again
                 log.error("mail_interrupted", mail_id=job.leased.body, exc_info=fault)
-        return bool(jobs)
+        return claimed > 0
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -170,13 +172,17 @@ class Mailer:
         except LeaseLost:
             log.warning("mail_lease_lost", mail_id=job.leased.body, outcome=outcome.kind)
 
-    def _claim(self, session: Session, number: int) -> list[Job]:
-        """Lease mails, and write their attempts. Mails that no longer need to be sent are ended instead."""
+    def _claim(self, session: Session, number: int) -> tuple[int, list[Job]]:
+        """Lease mails, and write the attempts of those to send; return how many were leased, and those.
+
+        Mails that no longer need to be sent are ended, and those for quiet hours put off.
+        """
         claimed = {one.body: one for one in self._mails.queue.claim(session, number)}
         found = select(DELIVERIES).where(DELIVERIES.c.id.in_(claimed))
         rows = {row["id"]: dict(row) for row in session.connection().execute(found).mappings()}
         changed = texts.changed(session, {row["template"] for row in rows.values()})
         jobs, at = [], now()
+        quiet = _quiet_until(session, rows.values(), at)
         for mail_id, leased in claimed.items():
             row = rows.get(mail_id)
             if row is None:  # of an account that was deleted
@@ -187,15 +193,23 @@ class Mailer:
                 self._mails.queue.finish(session, leased)
                 self._mails.end(session, mail_id, *reason)
                 continue
+            if (until := quiet.get(mail_id)) is not None:
+                self._put_off(session, leased, until)
+                continue
             text = changed.get(row["template"]) or texts.standard(row["template"])
             jobs.append(Job(leased, row["attempts"] + 1, row, text))
         self._write_attempts(session, jobs, at)
-        return jobs
+        return len(claimed), jobs
+
+    def _put_off(self, session: Session, leased: Leased, until: datetime) -> None:
+        self._mails.queue.put_off_until(session, leased, until, attempts=leased.attempts - 1)
+        mine = update(DELIVERIES).where(DELIVERIES.c.id == leased.body)
+        session.connection().execute(mine.values(planned=until))
 
     def _obsolete(self, row: dict[str, Any], at: datetime) -> tuple[State, str] | None:
         if row["expires"] is not None and row["expires"] <= at:
             return State.EXPIRED, "expired"
-        if row["created"] <= at - timedelta(days=self._settings.mail_days):
+        if (row["planned"] or row["created"]) <= at - timedelta(days=self._settings.mail_days):
             return State.FAILED, "too_old"
         return None
 
@@ -271,6 +285,15 @@ class Mailer:
             again = {"state": State.QUEUED, "code": outcome.code, "error": error}
             session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == mail_id).values(again))
         reached("mail: settling")
+
+
+def _quiet_until(
+    session: Session, rows: Collection[Mapping[str, Any]], at: datetime
+) -> dict[str, datetime | None]:
+    """Return when the quiet hours end of mails that respect them: the person may have changed these."""
+    timed = {row["id"]: row["user_id"] for row in rows if row["planned"] is not None}
+    timings = timings_of(session, set(timed.values()))
+    return {one: timings.get(user_id, DEFAULT).quiet_until(at) for one, user_id in timed.items()}
 
 
 def _pause(outcome: Outcome, job: Job) -> timedelta:

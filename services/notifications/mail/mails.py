@@ -56,6 +56,7 @@ class Mail:
     user_id: str | None = None
     link: str | None = None
     expires: datetime | None = None
+    planned: datetime | None = None  # the earliest time, if it respects quiet hours
     unsubscribe: str | None = None  # the link that ends such mails
     is_capped: bool = False  # counts towards the daily limit of its address, and is not sent beyond it
 
@@ -100,6 +101,7 @@ class Mails:
             "attempts": 0,
             "code": code,
             "expires": mail.expires,
+            "planned": mail.planned,
             "created": now(),
             "finished": None if is_queued else now(),
         }
@@ -107,7 +109,8 @@ class Mails:
         if session.connection().execute(adding.returning(DELIVERIES.c.id)).first() is None:
             return None
         if is_queued:
-            self.queue.add(session, mail.id, work_id=_work_id(mail.id))
+            wait = timedelta(0) if mail.planned is None else max(mail.planned - now(), timedelta(0))
+            self.queue.add(session, mail.id, work_id=_work_id(mail.id), after=wait)
             self._changes.note(session, QUEUE)
         return state
 

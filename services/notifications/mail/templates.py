@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 NOTICE = "notice"
 TICKET = "ticket"
+DIGEST = "digest"
 TEST = "test"
 
 _TEXTS = Path(__file__).parent / "standard_texts"
@@ -25,6 +26,8 @@ _SAMPLES = {
     "title": "Your order is on its way",
     "content": "Laptop, quantity 1: confirmed → shipped.",
     "url": "https://api.example.com/tickets/0198c0de-5f00-7a10-8000-3f2b8c1de04b",
+    "list": "Your order was placed\nYou ordered Laptop, quantity 1.\n\n"
+    "Your order is on its way\nLaptop, quantity 1: confirmed → shipped.",
     "subject": "A test",
     "body": "This mail shows that mails arrive.",
 }
@@ -44,10 +47,12 @@ class Template:
 
     description: str
     fields: tuple[str, ...]
+    own_sample: Mapping[str, str] | None = None  # for the preview, where the usual one does not fit
 
     @property
     def sample(self) -> dict[str, str]:
-        return {name: _SAMPLES[name] for name in self.fields}
+        samples = {**_SAMPLES, **(self.own_sample or {})}
+        return {name: samples[name] for name in self.fields}
 
 
 TEMPLATES: Mapping[str, Template] = MappingProxyType(
@@ -77,6 +82,15 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         TICKET: Template(
             "A notification about a support ticket also reaches its recipient by e-mail.",
             ("title", "content", "origin", "url"),
+            {
+                "title": "Support replied to your ticket 2026-000042",
+                "content": "Read the reply and answer there.",
+            },
+        ),
+        DIGEST: Template(
+            "Several notifications in one mail, for those who chose that.",
+            ("title", "list", "origin"),
+            {"title": "2 notifications"},
         ),
         TEST: Template("An admin checks whether mails arrive.", ("subject", "body")),
     }
