@@ -19,7 +19,7 @@ from shared.ids import new_id
 from shared.testing import bearer, internal_token, token
 from tests.notifications.receiver import Receiver, Reply, receiving
 from tests.notifications.support import placed
-from tests.notifications.test_killed_mails import is_ready
+from tests.notifications.test_killed_mails import AT_ONCE, is_ready
 from tests.shared.processes import SECONDS_MAX, Running, forked, service_environment
 from tests.support import eventually, free_port, length
 
@@ -52,6 +52,10 @@ class Owner:
         )
         assert made.status_code == 201, made.text
         events: list[OrderPlaced] = [placed(self.user_id) for _ in range(number)]
+        for start in range(0, number, AT_ONCE):
+            self._tell(events[start : start + AT_ONCE])
+
+    def _tell(self, events: list[OrderPlaced]) -> None:
         bodies = ",".join(Sealed("orders", one).body for one in events)
         headers = bearer(internal_token("notifications", issuer="orders"))
         told = httpx.post(
