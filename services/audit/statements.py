@@ -42,6 +42,7 @@ UNSIGNED = ("kept_from", "before", "first", "places", "digest")
 UNSIGNED_CHARACTERS_MAX = 100
 ACCOUNT_CHARACTERS_MAX = 100  # an id has 36; a hostile export could name accounts of any length
 NO_LIMIT = 2**63
+REPEAT_IT = "is newer than this check: repeat it"
 
 
 class Fault(NamedTuple):
@@ -256,10 +257,9 @@ class Ledger:
             said = self.statements.get(by)
             first = found.erasure.first
             if said is None and by >= size:
-                detail = (
-                    f"it was cleared, and record {by}, the given reason, is newer than this check: repeat it"
+                self._report(
+                    "erased", first, f"it was cleared, and record {by}, the given reason, {REPEAT_IT}"
                 )
-                self._report("erased", first, detail)
             elif said is None and is_partial and by > found.last:
                 self._doubt(
                     first, f"it was cleared, and record {by}, the given reason, is not in this export"

@@ -24,6 +24,8 @@ from services.audit.models import RECORDS
 from services.audit.proofs import Checkpoint
 from services.audit.queries import checked_metadata
 from services.audit.schemas import SEQ_MAX
+from services.audit.statements import REPEAT_IT
+from services.audit.tables import odd_tables
 from services.audit.tiles import HASHES_PER_RECORD, check_cut_off, check_levels
 from services.audit.tree import TileMissing
 from shared.data.database import Database
@@ -79,11 +81,13 @@ _NEVER_WRITTEN = (
 def _verify_beside_cuts(
     database: Database, checkpoints: Checkpoints, first: int | None, limit: int
 ) -> Checked:
-    """Check again if a cut deleted records meanwhile, because then they seem to be removed."""
+    """Check again if records were cut off or erased meanwhile, because then they seem to be tampered with."""
     before = _horizon(database)
     checked = _verify_any_text(database, checkpoints, first, limit)
-    is_cut = bool(checked.verification.faults) and _horizon(database) != before
-    return _verify_any_text(database, checkpoints, first, limit) if is_cut else checked
+    faults = checked.verification.faults
+    is_erased = any(one.detail.endswith(REPEAT_IT) for one in faults)
+    is_cut = bool(faults) and _horizon(database) != before
+    return _verify_any_text(database, checkpoints, first, limit) if is_cut or is_erased else checked
 
 
 def _horizon(database: Database) -> int:
@@ -119,6 +123,7 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         lowest, highest = session.connection().execute(_EDGES).one()
         is_placeless = session.connection().execute(_PLACELESS).first() is not None
         oldest, size, newest = kept_from(session), size_of(session), _newest(session)
+        odd = list(odd_tables(session))
         is_ahead = newest is not None and newest.size > size_of(session)
         if newest is None:
             return _unsigned(checkpoints, size)
@@ -144,6 +149,8 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
     if checkpoints.is_swallowed:
         verification.report("changed", newest.size, "the database does not store checkpoints from here on")
     _check_edges(verification, lowest, highest, oldest, size)
+    for what in odd:
+        verification.doubt(None, f"lists may hide records or show others: {what}")
     if is_ahead:
         verification.report("changed", newest.size, "there is a checkpoint of more records than the log has")
     if is_placeless:

@@ -93,6 +93,23 @@ def test_cut_during_a_check_is_not_an_attack(sqlite_log: Log, monkeypatch: pytes
     assert RETENTION_CUT in actions(sqlite_log)
 
 
+def test_erasure_during_a_check_is_not_an_attack(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(sqlite_log).add(entry(BOB), deletion(BOB))
+    is_erased = False
+
+    def erase_first(*arguments: Any) -> None:
+        nonlocal is_erased
+        if not is_erased:
+            erase(sqlite_log, BOB)
+            is_erased = True
+        check(*arguments)
+
+    monkeypatch.setattr(verification, "check", erase_first)
+
+    assert by_service(sqlite_log) == "ok"
+    assert is_erased
+
+
 def test_checkpoint_is_remembered_only_once_it_is_stored(sqlite_log: Log) -> None:
     """Otherwise a check in between would see it as a rollback."""
     after_commits = []
