@@ -9,6 +9,7 @@ from services.users.events import CONSUMES
 from services.users.models import EVENTS, SETTINGS
 from services.users.routes import OPERATIONS
 from services.users.settings import Settings
+from services.users.status.board import StatusBoard
 from shared.data.database import Database
 from shared.data.sealed import SealedColumn
 from shared.events import Events
@@ -18,6 +19,7 @@ from shared.service import create_service
 
 def create_app(settings: Settings) -> Starlette:
     database, client = Database(settings.database_url, settings.database_pool), HttpClient()
+    redis_url = None if settings.redis_url is None else settings.redis_url.get_secret_value()
     sealed = SealedColumn(settings.sealer(), SETTINGS.c.sealed)
     return create_service(
         settings,
@@ -29,6 +31,7 @@ def create_app(settings: Settings) -> Starlette:
             Dashboard: Dashboard(peers_of(settings, client)),
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
             SealedColumn: sealed,
+            StatusBoard: StatusBoard(database, redis_url, settings.environment),
         },
         beside=[duties(database, sealed)],
     )

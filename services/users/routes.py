@@ -8,7 +8,7 @@ from services.users.errors import (
     TooManySettings,
     UsernameTaken,
 )
-from services.users.handlers import classic_settings, dashboard, settings, team, users
+from services.users.handlers import classic_settings, dashboard, settings, status, team, users
 from services.users.people import find_caller
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, SignInAgain, Unavailable
@@ -254,4 +254,13 @@ TEAM = [
 DASHBOARD = [
     Operation("GET", "/dashboard/summary", dashboard.show_dashboard_summary, scope="dashboard:read"),
 ]
-OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM, *DASHBOARD]
+STATUS = [
+    Operation(
+        "GET",
+        "/classic/status",
+        status.show_classic_status,
+        access=public,
+        also={503: "application/json"},
+    ),
+]
+OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM, *DASHBOARD, *STATUS]

@@ -51,6 +51,7 @@ async def test_older_forms_are_enveloped_with_named_objects(suite: Suite) -> Non
         refused = await client.get("/api/v1/settings/system", headers=person.headers)
         public = (await client.get("/api/v1/settings/public")).json()
         team = (await client.get("/api/v1/team")).json()
+        status = await client.get("/api/v1/status")
 
     assert own.json()["data"]["setting"]["key"] == "page"
     assert [one["key"] for one in page["data"]["settings"]] == ["page"]
@@ -59,3 +60,4 @@ async def test_older_forms_are_enveloped_with_named_objects(suite: Suite) -> Non
     assert (refused.status_code, refused.json()["success"]) == (403, False)
     assert "site.name" in {one["key"] for one in public["data"]}
     assert team["success"] is True
+    assert (status.status_code, status.json()["data"]["status"]) == (200, "healthy")
