@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from contracts.invoices import InvoiceIssued
 from contracts.support import (
     ReviewDeleted,
     ReviewModerated,
@@ -355,7 +356,8 @@ class WorkspaceGone(Event):
     user_name: str
 
 
-# Declared in a file of its own, and part of the catalogue.
+# Declared in files of their own, and part of the catalogue.
+OF_INVOICES = (InvoiceIssued,)
 OF_SUPPORT = (
     *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue, TicketDeleted),
     *(ReviewWritten, ReviewModerated, ReviewDeleted),

@@ -81,6 +81,24 @@ def _order(number: int) -> dict[str, Any]:
     }
 
 
+def _invoice(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    return {
+        "id": row_id(number),
+        "order_id": row_id(number),
+        "user_id": _owner(number),
+        "kind": "credit_note" if is_rare else "invoice",
+        "number": f"INV-2024-{number:06}",
+        "total_minor": 99999,
+        "currency": "USD",
+        "snapshot": "{}",
+        "template_version": 1,
+        "pdf_sha256": None if is_rare else f"{number:064}",
+        "issued": moment(number),
+        "by": LARGE,
+    }
+
+
 def _product(number: int) -> dict[str, Any]:
     is_rare = number < 2 * FEW
     name = f"{'Needle' if is_rare else 'Laptop'} {number % 1000}"
@@ -537,7 +555,7 @@ LISTS = {
         {"invitations": object.__new__(Invitations)},
     ),
     "orders": Lists(
-        {"ORDERS": _order, "PRODUCTS": _product, "LEVELS": _level, "MOVES": _move},
+        {"ORDERS": _order, "INVOICES": _invoice, "PRODUCTS": _product, "LEVELS": _level, "MOVES": _move},
         {
             "user_id": (SMALL, LARGE),
             "status": ("returned", "delivered"),
@@ -546,6 +564,8 @@ LISTS = {
             "/products?status": ("draft", "active", "archived"),  # of this list alone
             "low": ("true", "false"),
             "search": ("needle", "laptop", "no"),
+            "year": ("2023", "2024"),
+            "kind": ("credit_note", "invoice"),
         },
         for_admins={"/products": ("status",)},
     ),

@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
 from services.orders.events import CONSUMES
+from services.orders.invoices.documents import RENDER_SECONDS, Documents
 from services.orders.models import EVENTS, IDEMPOTENCY, WORK
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
@@ -20,6 +21,8 @@ from shared.work.duties import Duties, Duty
 def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     expiring = Duty("expire_reservations", EXPIRE_SECONDS, partial(expire, database), alone=True)
+    documents = Documents(database, settings.pdf_fonts)
+    rendering = Duty("render_invoices", RENDER_SECONDS, documents.render_pending, alone=True)
     return create_service(
         settings,
         OPERATIONS,
@@ -27,5 +30,6 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         idempotency=IDEMPOTENCY,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        beside=[Duties(database, [expiring], WORK)],
+        provide={Documents: documents},
+        beside=[documents, Duties(database, [expiring, rendering], WORK)],
     )

@@ -27,6 +27,60 @@ class OrderHasLines(Conflict):
     code = "order_has_lines"
 
 
+class OrderInvoiced(Conflict):
+    """An order with an invoice is kept for the accounts and cannot be deleted."""
+
+    code = "order_invoiced"
+
+
+class OrderNotConfirmed(Conflict):
+    """The order is still pending and may change; an admin must confirm it before the invoice is issued."""
+
+    code = "order_not_confirmed"
+
+
+class OrderNotBillable(Conflict):
+    """The order was cancelled or returned before it had an invoice, so there is nothing to charge."""
+
+    code = "order_not_billable"
+
+
+class AlreadyInvoiced(Conflict):
+    """The order has this document already, with the given `number`; read it with GET on the same path."""
+
+    code = "already_invoiced"
+
+
+class NotInvoiced(Conflict):
+    """The order has no invoice, so there is nothing to credit."""
+
+    code = "not_invoiced"
+
+
+class OrderNotCancelled(Conflict):
+    """Only a cancelled or returned order is credited: cancel it or take it back first."""
+
+    code = "order_not_cancelled"
+
+
+class TooManyLines(Conflict):
+    """An invoice has at most 500 lines; split the order."""
+
+    code = "too_many_lines"
+
+
+class SellerNotSet(Conflict):
+    """The operator must set SELLER_NAME, SELLER_ADDRESS and SELLER_TAX_ID before invoices can be issued."""
+
+    code = "seller_not_set"
+
+
+class OtherCurrency(Conflict):
+    """The seller issues invoices only in the given `currency`, and this order has another."""
+
+    code = "other_currency"
+
+
 class OutOfStock(Conflict):
     """There are not enough pieces; `lines` lists what is available of each product that is short."""
 

@@ -8,7 +8,8 @@ from sqlmodel import Session
 
 from contracts.events import AccountDeleted, OrderChanged, OrderDeleted, OrderPlaced
 from contracts.exports import exporting, section, table_section
-from services.orders.models import LINES, MOVES, ORDERS, STEPS, Order, OrderStatus
+from contracts.invoices import InvoiceIssued
+from services.orders.models import INVOICES, LINES, MOVES, ORDERS, STEPS, Order, OrderStatus
 from services.orders.stock import reservations
 from shared.events import Consumers, emit
 
@@ -27,8 +28,15 @@ def tell_deleted(session: Session, order: Order) -> None:
     emit(session, OrderDeleted(order_id=order.id, user_id=order.user_id))
 
 
+def tell_issued(session: Session, invoice: Mapping[str, Any]) -> None:
+    emit(session, InvoiceIssued(invoice_id=invoice["id"], **invoice))
+
+
 def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Cancel the pending orders of deleted accounts. Other orders stay: they contain only the person's id."""
+    """Cancel the pending orders of deleted accounts. Other orders stay: they contain only the person's id.
+
+    Invoices stay with the buyer's name and address, because the law requires the seller to keep them.
+    """
     gone = [event.account_id for event in events]
     pending = select(Order).where(ORDERS.c.user_id.in_(gone), ORDERS.c.status == OrderStatus.PENDING)
     with_lines = []
@@ -45,6 +53,7 @@ EXPORTED = [
     table_section("orders", ORDERS, "user_id", without=("user_id",)),
     section("order_history", select(STEPS).join(ORDERS), ORDERS.c.user_id, STEPS.c.id),
     section("order_lines", select(LINES).join(ORDERS), ORDERS.c.user_id, LINES.c.id),
+    table_section("invoices", INVOICES, "user_id", without=("user_id",)),
     table_section("stock_moves", MOVES, "by", without=("by",)),
 ]
 CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders, **exporting("orders", EXPORTED)}

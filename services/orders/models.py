@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, Index, Text
 from sqlalchemy.orm import registry
-from sqlmodel import BigInteger, Field, SQLModel
+from sqlmodel import BigInteger, Field, LargeBinary, SQLModel
 
 from services.orders.errors import IllegalStep, OrderHasLines, OrderLocked
 from shared.clock import now
@@ -45,6 +45,11 @@ class ProductStatus(StrEnum):
     DRAFT = "draft"
     ACTIVE = "active"
     ARCHIVED = "archived"
+
+
+class InvoiceKind(StrEnum):
+    INVOICE = "invoice"
+    CREDIT_NOTE = "credit_note"
 
 
 class MoveKind(StrEnum):
@@ -253,6 +258,50 @@ class Move(Table, table=True):
     timestamp: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class Invoice(Table, table=True):
+    """An invoice or a credit note, with everything that it states. It outlives its order and its account."""
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        Index("ix_invoices_order_id_kind", "order_id", "kind", unique=True),
+        Index("ix_invoices_number", "number", unique=True),
+        Index("ix_invoices_kind_id", "kind", "id"),
+        Index("ix_invoices_user_id_id", "user_id", "id"),
+        Index("ix_invoices_user_id_kind_id", "user_id", "kind", "id"),
+        Index("ix_invoices_not_rendered", "id", **rows_where("pdf_sha256 IS NULL")),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    order_id: str = Field(max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    kind: str = Field(max_length=20)
+    number: str = Field(max_length=20)
+    total_minor: int = Field(sa_type=BigInteger)
+    currency: str = Field(max_length=3)
+    snapshot: str = Field(sa_type=Text)  # JSON of invoices.snapshots.Snapshot
+    template_version: int
+    pdf_sha256: str | None = Field(default=None, max_length=64)  # None until it is rendered
+    issued: datetime = Field(sa_type=UtcDateTime)
+    by: str = Field(max_length=ID_CHARACTERS)
+
+
+class InvoicePdf(Table, table=True):
+    __tablename__ = "invoice_pdfs"
+
+    invoice_id: str = Field(primary_key=True, foreign_key="invoices.id", max_length=ID_CHARACTERS)
+    pdf: bytes = Field(sa_type=LargeBinary)
+
+
+class InvoiceCounter(Table, table=True):
+    """The last number of a kind. Whoever takes one holds the row until the commit, so no number is lost."""
+
+    __tablename__ = "invoice_counters"
+
+    kind: str = Field(primary_key=True, max_length=20)
+    year: int
+    last: int
+
+
 def searched_text(sku: str, name: str) -> str:
     """Return the text that a search looks at: SKU and name on a line each, so that no match spans both."""
     return searchable(f"{sku}\n{name}")
@@ -265,6 +314,9 @@ PRODUCTS = table_of(Product)
 LEVELS = table_of(Level)
 STOCK = table_of(Stock)
 MOVES = table_of(Move)
+INVOICES = table_of(Invoice)
+PDFS = table_of(InvoicePdf)
+COUNTERS = table_of(InvoiceCounter)
 SEARCH = SearchIndex(PRODUCTS, {"status": Part.START, "search": Part.ALL})
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)

@@ -3,26 +3,39 @@
 from contracts.summaries import summary_operation
 from services.orders import summary
 from services.orders.errors import (
+    AlreadyInvoiced,
     IllegalStep,
     NotEnoughStock,
+    NotInvoiced,
     NotOnHand,
     OrderHasLines,
+    OrderInvoiced,
     OrderLocked,
+    OrderNotBillable,
+    OrderNotCancelled,
+    OrderNotConfirmed,
+    OtherCurrency,
     OutOfStock,
     PiecesOwed,
+    SellerNotSet,
     SkuTaken,
     StepNeedsAdmin,
+    TooManyLines,
     TooManyLocations,
     TooManyRows,
 )
-from services.orders.handlers import orders, products, purchases, stock
-from shared.errors import NotFound, TooLarge, UnsupportedMediaType
+from services.orders.handlers import invoices, orders, products, purchases, stock
+from services.orders.invoices.media import PDF
+from shared.errors import NotFound, Overloaded, TooLarge, Unavailable, UnsupportedMediaType
 from shared.http.operations import Operation
 from shared.identity.tokens import admin
+from shared.pdf.errors import NotRendered
 
 PRODUCT = "/products/{product_id}"
 READ, WRITE = "orders:read", "orders:write"
 READ_PRODUCTS, ADMINISTER = "products:read", "admin:products"
+
+_NO_PDF = (NotRendered, Overloaded)
 
 OPERATIONS = [
     summary_operation(summary.rows_of),
@@ -53,7 +66,7 @@ OPERATIONS = [
         orders.delete_order,
         scope=WRITE,
         status=204,
-        errors=(OrderLocked,),
+        errors=(OrderLocked, OrderInvoiced),
     ),
     Operation(
         "GET",
@@ -62,6 +75,51 @@ OPERATIONS = [
         scope=READ,
         action="LIST_ORDER_HISTORY",
     ),
+    Operation(
+        "POST",
+        "/orders/{order_id}/invoice",
+        invoices.issue_invoice,
+        scope=WRITE,
+        status=201,
+        location="/orders/{order_id}/invoice",
+        idempotent=True,
+        errors=(
+            AlreadyInvoiced,
+            OrderNotBillable,
+            OrderNotConfirmed,
+            OtherCurrency,
+            SellerNotSet,
+            TooManyLines,
+            Unavailable,
+        ),
+    ),
+    Operation(
+        "GET",
+        "/orders/{order_id}/invoice",
+        invoices.show_invoice,
+        scope=READ,
+        also={200: PDF},
+        errors=_NO_PDF,
+    ),
+    Operation(
+        "POST",
+        "/orders/{order_id}/credit-note",
+        invoices.issue_credit_note,
+        scope=WRITE,
+        status=201,
+        location="/orders/{order_id}/credit-note",
+        idempotent=True,
+        errors=(AlreadyInvoiced, NotInvoiced, OrderNotCancelled, Unavailable),
+    ),
+    Operation(
+        "GET",
+        "/orders/{order_id}/credit-note",
+        invoices.show_credit_note,
+        scope=READ,
+        also={200: PDF},
+        errors=_NO_PDF,
+    ),
+    Operation("GET", "/invoices", invoices.list_invoices, scope=READ, errors=(NotFound,)),
     Operation("GET", "/products", products.list_products, scope=READ_PRODUCTS, errors=(NotFound,)),
     Operation(
         "POST",

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 REPORTS_PER_STEP = 3
-_SHOWN_CONTROLS = "\n\u200c\u200d"  # line break; zero-width joiner and non-joiner, which some scripts need
+_SHOWN_CONTROLS = "\n\u200b\u200c\u200d"  # line break; zero-width space, non-joiner and joiner
 _SPACE = re.compile(r"[^\S\n\u00a0\u202f]")  # other than line breaks and no-break spaces
 _LACKING = re.compile(r'the text `"((?:[^"\\]|\\.)+)"` could not be displayed')
 _ESCAPED = re.compile(r"\\(?:u\{([0-9a-f]+)\}|(.))", re.DOTALL)

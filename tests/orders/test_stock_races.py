@@ -2,33 +2,19 @@
 
 import asyncio
 import random
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
-from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import func, select
 
-from services.orders.models import ORDERS
-from services.orders.settings import Settings
-from shared.data.database import Database
 from shared.ids import new_id
 from shared.testing import bearer, token
-from tests import databases, support
+from tests.orders.replicas import Request, Shop
 from tests.orders.support import ADMIN, add_product, buy, ledger_faults, move, step, stock_of
-from tests.shared.processes import forked, service_environment, started
 
 BUYERS, PIECES, CANCELLED = 200, 100, 40
-REPLICAS = 2
-SECONDS = 120.0
 STEPS = 150
-
-Request = tuple[str, str, Any, dict[str, str]]  # method, path, body, headers
 
 
 async def test_forty_buyers_buy_exactly_twenty_pieces(orders: httpx.AsyncClient, database_url: str) -> None:
@@ -92,96 +78,6 @@ async def test_moves_sum_to_the_stock_after_any_sequence_of_moves_and_orders(
 
     assert statuses == {200, 201, 204, 404, 409}  # 404: of deleted orders
     assert ledger_faults(database_url) == []
-
-
-class Replica:
-    """A real process of the service, on a port that it keeps when it is started again."""
-
-    def __init__(self, folder: Path, database_url: str) -> None:
-        self.port = support.free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = service_environment(folder, self.port, DATABASE_URL=database_url)
-        self._life = ExitStack()
-
-    def start(self, dies_at: str = "") -> None:
-        """Start it, and wait until it responds. It kills itself when it first reaches the step."""
-        if dies_at:  # it reads this while it imports, so it cannot be forked
-            environment = {**self._environment, "GATEHOUSE_FAILPOINT": dies_at}
-            process = started("-m", "services.orders", environment=environment)
-        else:
-            process = forked("services.orders", environment=self._environment)
-        self._life = ExitStack()
-        self._process = self._life.enter_context(process)
-        assert support.eventually(self._responds, seconds=SECONDS), self._process.output
-
-    def _responds(self) -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health/ready").status_code == 200
-        return False
-
-    def kill(self) -> None:
-        self._process.send(signal.SIGKILL)
-        self.wait_until_killed()
-
-    def wait_until_killed(self) -> None:
-        assert self._process.code() == -signal.SIGKILL
-        self._life.close()
-
-    def close(self) -> None:
-        self._life.close()
-
-
-class Shop:
-    """Replicas of the service, and buyers that repeat a request until it has an outcome."""
-
-    def __init__(self, folder: Path, database_url: str) -> None:
-        self.replicas = [Replica(folder, database_url) for _ in range(REPLICAS)]
-        self.database_url = database_url
-        self._urls = cycle([one.url for one in self.replicas])
-        self.repeated = 0
-
-    async def all_of(self, requests: Sequence[Request]) -> list[httpx.Response]:
-        async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=64)) as client:
-            return await asyncio.gather(*[self._ask(client, *one) for one in requests])
-
-    async def _ask(
-        self, client: httpx.AsyncClient, method: str, path: str, body: Any, headers: dict[str, str]
-    ) -> httpx.Response:
-        async with asyncio.timeout(SECONDS):
-            while True:
-                with suppress(httpx.TransportError):
-                    response = await client.request(
-                        method, next(self._urls) + path, json=body, headers=headers
-                    )
-                    if response.status_code < 500:
-                        return response
-                self.repeated += 1
-                await asyncio.sleep(0.05)
-
-    def number_placed(self) -> int:
-        database = Database(self.database_url, pool_size=1)
-        try:
-            with database.transaction(write=False) as session:
-                counted = select(func.count()).select_from(ORDERS)
-                return int(session.connection().execute(counted).scalar_one())
-        finally:
-            database.close()
-
-    def kill_when_more_are_placed(self, victim: Replica, before: int) -> None:
-        assert support.eventually(lambda: self.number_placed() > before, seconds=SECONDS)
-        victim.kill()
-        victim.start()
-
-
-@pytest.fixture
-def shop(database_url: str, tmp_path: Path) -> Iterator[Shop]:
-    databases.migrate(database_url, Settings.migrations())
-    made = Shop(tmp_path, database_url)
-    try:
-        yield made
-    finally:
-        for replica in made.replicas:
-            replica.close()
 
 
 @pytest.mark.prove

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from services.orders import lines
 from services.orders.errors import StepNeedsAdmin
 from services.orders.events import tell_changed, tell_deleted, tell_placed
+from services.orders.invoices import issuing
 from services.orders.models import ORDERS, STEPS, Order, OrderStatus
 from services.orders.schemas import (
     ChangeOrder,
@@ -128,10 +129,11 @@ def change_order(
 
 
 def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
-    """Delete a pending or cancelled order."""
+    """Delete a pending or cancelled order that has no invoice."""
     order = _locked(session, caller, order_id)
     if_match.check(order.version)
     order.require_deletable()
+    issuing.require_no_invoice(session, order.id)
     if order.line_count and order.status == OrderStatus.PENDING:
         reservations.follow(session, [order.id], OrderStatus.CANCELLED, caller.id)
     session.connection().execute(delete(ORDERS).where(ORDERS.c.id == order.id))

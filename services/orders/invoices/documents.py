@@ -1,0 +1,102 @@
+"""The PDFs of invoices: rendered once, soon after the issue, then stored with their hash.
+
+Rendering takes longer than a transaction may, so an invoice is valid without its PDF. A duty renders what
+nobody has read yet. The result does not depend on when that is.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from sqlalchemy import bindparam, insert, select, update
+from sqlmodel import Session
+
+from services.orders.invoices.layout import document_of
+from services.orders.models import INVOICES, PDFS
+from shared.data.database import Database
+from shared.data.statements import Rows, Statement
+from shared.errors import Problem
+from shared.pdf.renderer import Renderer
+from shared.work.duties import IsStopping
+
+TEMPLATES = Path(__file__).with_name("templates")
+RENDER_SECONDS = 10.0
+INVOICES_PER_RUN = 50
+_STORED = Rows(select(PDFS.c.pdf).where(PDFS.c.invoice_id == bindparam("invoice_id")))
+_PENDING = Rows(
+    select(INVOICES).where(INVOICES.c.pdf_sha256.is_(None)).order_by(INVOICES.c.id).limit(INVOICES_PER_RUN)
+)
+_HASHED = Rows(
+    update(INVOICES)
+    .where(INVOICES.c.id == bindparam("of_invoice"), INVOICES.c.pdf_sha256.is_(None))
+    .values(pdf_sha256=bindparam("sha256"))
+    .returning(INVOICES.c.id)
+)
+_ADDED = Statement(insert(PDFS).values(invoice_id=bindparam("invoice"), pdf=bindparam("content")))
+
+log = structlog.get_logger(__name__)
+
+
+class Documents:
+    """Renders and stores the PDFs of invoices; open while the service runs."""
+
+    def __init__(self, database: Database, fonts: Path | None) -> None:
+        self._database = database
+        self._renderer = Renderer(TEMPLATES, fonts=fonts)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._renderer.__aexit__(kind, error, trace)
+
+    async def pdf_of(self, invoice: Mapping[str, Any]) -> bytes:
+        """Return the stored PDF of an invoice; render and store it if there is none."""
+        if invoice["pdf_sha256"] is not None:
+            return await self._database.in_thread(self._stored, invoice["id"])
+        rendered = await self._renderer.render(
+            f"invoice-{invoice['template_version']}.typ", document_of(invoice), invoice["issued"]
+        )
+        if rendered.unshown:
+            log.warning("invoice_lacks_characters", number=invoice["number"], characters=rendered.unshown)
+        return await self._database.in_thread(self._store, invoice["id"], rendered.pdf)
+
+    def render_pending(self, is_stopping: IsStopping) -> None:
+        """Render the PDFs that are missing: a duty, in its own thread."""
+        with self._database.transaction(write=False) as session:
+            pending = _PENDING.rows(session)
+        assert self._loop is not None
+        for invoice in pending:
+            if is_stopping():
+                return
+            rendering = asyncio.run_coroutine_threadsafe(self.pdf_of(invoice), self._loop)
+            try:
+                rendering.result()
+            except Problem as problem:
+                log.warning("invoice_not_rendered", number=invoice["number"], code=problem.code)
+
+    def _stored(self, invoice_id: str) -> bytes:
+        with self._database.transaction(write=False) as session:
+            return _pdf(session, invoice_id)
+
+    def _store(self, invoice_id: str, pdf: bytes) -> bytes:
+        """Store the PDF, unless another request or replica was faster; return the stored one."""
+        with self._database.transaction() as session:
+            if _HASHED.one(session, of_invoice=invoice_id, sha256=hashlib.sha256(pdf).hexdigest()) is None:
+                return _pdf(session, invoice_id)
+            _ADDED.execute(session, {"invoice": invoice_id, "content": pdf})
+        return pdf
+
+
+def _pdf(session: Session, invoice_id: str) -> bytes:
+    found = _STORED.one(session, invoice_id=invoice_id)
+    assert found is not None, "stored with its hash"
+    return bytes(found["pdf"])

@@ -1,0 +1,51 @@
+"""Numbers of invoices and credit notes: without gaps and doubles, counted from 1 each year."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import bindparam, select, update
+from sqlmodel import Session
+
+from services.orders.models import COUNTERS, InvoiceKind
+from shared.data.statements import Rows, Statement
+from shared.errors import Unavailable
+from shared.ids import new_id
+
+PREFIXES = {InvoiceKind.INVOICE: "INV", InvoiceKind.CREDIT_NOTE: "CRN"}
+_LOCKED = Rows(select(COUNTERS).where(COUNTERS.c.kind == bindparam("of_kind")).with_for_update())
+_COUNTED = Statement(
+    update(COUNTERS)
+    .where(COUNTERS.c.kind == bindparam("of_kind"))
+    .values(year=bindparam("in_year"), last=bindparam("taken"))
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Taken(NamedTuple):
+    id: str
+    number: str
+    issued: datetime
+
+
+def take(session: Session, kind: InvoiceKind) -> Taken:
+    """Take the next number. All others wait for this transaction, which gives it back if it fails.
+
+    The time is read only after the wait, so that dates never decrease from one number to the next.
+    """
+    counter = _LOCKED.one(session, of_kind=kind)
+    assert counter is not None, "the migration has added it"
+    taken_id = new_id()
+    issued = moment_of(taken_id)
+    if issued.year < counter["year"]:
+        log.error("clock_is_behind", year=issued.year, last_invoice_in=counter["year"])
+        raise Unavailable("The clock of this server is behind the last invoice; try again in a moment.")
+    last = counter["last"] if issued.year == counter["year"] else 0
+    _COUNTED.execute(session, {"of_kind": kind, "in_year": issued.year, "taken": last + 1})
+    return Taken(taken_id, f"{PREFIXES[kind]}-{issued.year}-{last + 1:06}", issued)
+
+
+def moment_of(time_ordered_id: str) -> datetime:
+    """Return the time in an id. Lists find the invoices of a year by their ids."""
+    return datetime.fromtimestamp(int(time_ordered_id[:8] + time_ordered_id[9:13], 16) / 1000, UTC)
