@@ -357,7 +357,6 @@ class WorkspaceGone(Event):
 
 
 # Declared in files of their own, and part of the catalogue.
-OF_INVOICES = (InvoiceIssued,)
 OF_SUPPORT = (
     *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue, TicketDeleted),
     *(ReviewWritten, ReviewModerated, ReviewDeleted),
@@ -384,6 +383,7 @@ SUBSCRIBERS = {
         MailRequested,
         OrderPlaced,
         OrderChanged,
+        InvoiceIssued,
         SyncFinished,
         *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue),
         ReviewModerated,

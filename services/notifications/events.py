@@ -19,6 +19,7 @@ from contracts.events import (
     SyncFinished,
 )
 from contracts.exports import exporting, table_section
+from contracts.invoices import InvoiceIssued
 from contracts.support import (
     ReviewModerated,
     StaffChanged,
@@ -44,6 +45,7 @@ from services.notifications.models import (
 from services.notifications.notices import Desk, Notice
 from shared.clock import now
 from shared.data.database import insert_into
+from shared.data.money import from_minor
 from shared.events import Consumers
 from shared.events.inbox import Poison
 
@@ -88,6 +90,20 @@ def of_changed_order(_: Session, event: OrderChanged) -> Iterator[Notice]:
     content = f"{event.product_name}, quantity {event.quantity}: {event.status_before} → {event.status}."
     data = {"order_id": event.order_id, "status": event.status}
     yield Notice(event.user_id, NoticeType.ORDER_CHANGED, title, content, severity, data)
+
+
+def of_issued_invoice(_: Session, event: InvoiceIssued) -> Iterator[Notice]:
+    """Notify the owner of the order of an invoice or a credit note."""
+    words = event.kind.replace("_", " ")
+    content = f"The {words} {event.number} over {_amount(event)} can be read as a PDF with your order."
+    data = {"order_id": event.order_id, "number": event.number}
+    yield Notice(
+        event.user_id, NoticeType.INVOICE_ISSUED, f"Your {words} was issued", content, Severity.INFO, data
+    )
+
+
+def _amount(event: InvoiceIssued) -> str:
+    return f"{from_minor(event.total_minor, event.currency)} {event.currency}"
 
 
 def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
@@ -188,6 +204,7 @@ def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]
 NOTICES: dict[type[Any], MakeNotices] = {
     OrderPlaced: of_placed_order,
     OrderChanged: of_changed_order,
+    InvoiceIssued: of_issued_invoice,
     SyncFinished: of_finished_sync,
     TicketOpened: of_support.of_opened_ticket,
     TicketReplied: of_support.of_replied_ticket,

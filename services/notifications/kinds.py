@@ -19,6 +19,7 @@ class NoticeType(StrEnum):
 
     ORDER_PLACED = "order.placed"
     ORDER_CHANGED = "order.changed"
+    INVOICE_ISSUED = "invoice.issued"
     SYNC_FAILED = "sync.failed"
     SECURITY_ALERT = "security.alert"
     EXPORT_READY = "export.ready"
@@ -58,6 +59,7 @@ class Kind:
 KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.ORDER_PLACED: Kind("You placed an order."),
     NoticeType.ORDER_CHANGED: Kind("The status of one of your orders changed."),
+    NoticeType.INVOICE_ISSUED: Kind("An invoice or a credit note of one of your orders was issued."),
     NoticeType.SYNC_FAILED: Kind("A sync of the AWS accounts failed; only admins receive this."),
     NoticeType.SECURITY_ALERT: Kind(
         "A change to the security of your account. Act on it if it was not you.",

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from contracts.events import AccountChanged, AccountDeleted, ExportRequested, SyncFinished
+from contracts.invoices import InvoiceIssued
 from services.notifications import duties
 from services.notifications.app import create_app
 from services.notifications.models import EVENTS, NOTIFICATIONS, RECIPIENTS
@@ -58,6 +59,25 @@ async def test_longest_product_name_fits(client: httpx.AsyncClient) -> None:
     await tell(client, placed(me, product_name="<b>" + "x" * 197))
 
     assert await shown(client, mine) == [("Your order was placed", "success")]
+
+
+async def test_owner_of_an_order_is_told_of_its_invoice_and_credit_note(client: httpx.AsyncClient) -> None:
+    me, mine = person()
+    await tell(client, account(me))
+    facts = {"invoice_id": new_id(), "order_id": new_id(), "user_id": me, "issued": now()}
+    invoice = {"kind": "invoice", "number": "INV-2026-000001", "total_minor": 99_998, "currency": "USD"}
+    credit = {"kind": "credit_note", "number": "CRN-2026-000001", "total_minor": 500, "currency": "JPY"}
+    for given in (invoice, credit):
+        event = InvoiceIssued.model_validate({**facts, **given})
+        await tell(client, event)
+
+    rows = (await client.get("/notifications", headers=mine)).json()
+    assert [(one["title"], one["data"]["number"]) for one in rows] == [
+        ("Your credit note was issued", "CRN-2026-000001"),
+        ("Your invoice was issued", "INV-2026-000001"),
+    ]
+    assert "over 500 JPY" in rows[0]["content"]
+    assert "over 999.98 USD" in rows[1]["content"]
 
 
 async def test_only_active_admins_are_notified_of_a_failed_sync(client: httpx.AsyncClient) -> None:
