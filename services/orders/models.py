@@ -259,7 +259,7 @@ class Move(Table, table=True):
 
 
 class Invoice(Table, table=True):
-    """An invoice or a credit note, with everything that it states. It outlives its order and its account."""
+    """An invoice or a credit note, with all that it states. It outlives its account, and keeps its order."""
 
     __tablename__ = "invoices"
     __table_args__ = (
@@ -272,7 +272,7 @@ class Invoice(Table, table=True):
     )
 
     id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
-    order_id: str = Field(max_length=ID_CHARACTERS)
+    order_id: str = Field(foreign_key="orders.id", max_length=ID_CHARACTERS)
     user_id: str = Field(max_length=ID_CHARACTERS)
     kind: str = Field(max_length=20)
     number: str = Field(max_length=20)

@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
 
 from contracts.events import AccountDeleted
 from services.orders.app import create_app
@@ -280,6 +281,23 @@ class TestOthers:
 
         assert (response.status_code, response.json()["code"]) == (409, "order_invoiced")
         assert (await orders.get(f"/orders/{order}", headers=me)).status_code == 200
+
+    async def test_database_keeps_an_order_with_an_invoice(
+        self, orders: httpx.AsyncClient, database_url: str
+    ) -> None:
+        """A replica of an older version does not ask for invoices before it deletes."""
+        me = bearer(token())
+        order = await confirmed(orders, me)
+        await issue(orders, order, me)
+        await step(orders, order, "cancelled")
+        with (
+            closing(Database(database_url, pool_size=1)) as database,
+            pytest.raises(IntegrityError),
+            database.transaction() as session,
+        ):
+            session.connection().execute(delete(ORDERS).where(ORDERS.c.id == order))
+
+        assert (await issue(orders, order, me, "credit-note")).status_code == 201
 
     async def test_invoice_stays_when_its_account_is_deleted(
         self, orders: httpx.AsyncClient, database_url: str

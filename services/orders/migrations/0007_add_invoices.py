@@ -13,7 +13,8 @@ def upgrade() -> None:
     op.create_table(
         "invoices",
         sa.Column("id", sa.String(36), primary_key=True),
-        sa.Column("order_id", sa.String(36), nullable=False),
+        # Refuses deletions by replicas of an older version, which do not ask for invoices.
+        sa.Column("order_id", sa.String(36), sa.ForeignKey("orders.id"), nullable=False),
         sa.Column("user_id", sa.String(36), nullable=False),
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("number", sa.String(20), nullable=False),
