@@ -18,6 +18,7 @@ from shared.lists.search import Part, SearchIndex, searchable
 from shared.work.leased import WorkTable
 
 ID_CHARACTERS = 36
+COMPARED_CHARACTERS = 200  # of a normalised department or skill
 SYSTEM = ""  # the owner of the settings of the system
 COPIED = ("email", "username", "role", "status")
 NAMES = ("first_name", "last_name")
@@ -218,7 +219,7 @@ class TeamCard(Table, table=True):
     id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
     user_id: str = Field(foreign_key="team_members.user_id", ondelete="CASCADE", max_length=ID_CHARACTERS)
     audience: str = Field(max_length=10)
-    department: str | None = Field(default=None, max_length=400)
+    department: str | None = Field(default=None, max_length=COMPARED_CHARACTERS)
     department_name: str | None = Field(default=None, max_length=100)
     search: str = Field(sa_type=Text)
     card: dict[str, Any] = Field(sa_type=JSON)
@@ -231,7 +232,7 @@ class TeamCardSkill(Table, table=True):
     __table_args__ = (Index("ix_team_card_skills_id", "id"),)
 
     audience: str = Field(primary_key=True, max_length=10)
-    skill: str = Field(primary_key=True, max_length=200)
+    skill: str = Field(primary_key=True, max_length=COMPARED_CHARACTERS)
     id: str = Field(
         primary_key=True, foreign_key="team_cards.id", ondelete="CASCADE", max_length=ID_CHARACTERS
     )

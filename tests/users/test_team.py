@@ -167,6 +167,21 @@ class TestLists:
         ):
             assert await listed(users, **query) == found, query
 
+    async def test_values_that_grow_when_they_are_normalised_are_stored_and_found(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
+        department, skill = "\ufdfa" * 100, "\ufdfa" * 50  # eighteen characters each
+        ada = await add(users, auth, department=department, skills=[skill])
+        await add(users, auth)
+
+        for query in (
+            {"department": department},
+            {"skill": skill},
+            {"department": department, "skill": skill},
+            {"department": department, "search": "lovelace"},
+        ):
+            assert await listed(users, **query) == [ada.id], query
+
     async def test_pages_follow_each_other(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         added = [(await add(users, auth)).id for _ in range(3)]
         first = await users.get("/team", params={"limit": 2})

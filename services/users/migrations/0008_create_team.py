@@ -41,7 +41,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("audience", sa.String(10), nullable=False),
-        sa.Column("department", sa.String(400)),
+        sa.Column("department", sa.String(200)),
         sa.Column("department_name", sa.String(100)),
         sa.Column("search", sa.Text, nullable=False),
         sa.Column("card", sa.JSON, nullable=False),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from services.users.models import Profile, Status, TeamMember
+from services.users.models import COMPARED_CHARACTERS, Profile, Status, TeamMember
 from shared.caller import Caller
 from shared.lists.search import searchable
 
@@ -63,6 +63,14 @@ def card_of(audience: Audience, profile: Profile, member: TeamMember) -> dict[st
 def name_of(profile: Profile) -> str | None:
     names = [name for name in (profile.first_name, profile.last_name) if name]
     return " ".join(names) or profile.username
+
+
+def compared(text: str) -> str:
+    """Return a department or skill as it is stored and looked for.
+
+    A normalised character may be eighteen; the cut keeps the value within its column and an index row.
+    """
+    return searchable(text)[:COMPARED_CHARACTERS]
 
 
 def text_of(card: Mapping[str, Any]) -> str:

@@ -11,9 +11,8 @@ from sqlalchemy import delete, insert, select, update
 from sqlmodel import Session
 
 from services.users.models import CARD_SKILLS, CARDS, MEMBERS, Profile, TeamMember
-from services.users.team.audiences import Audience, card_of, sees, text_of
+from services.users.team.audiences import Audience, card_of, compared, sees, text_of
 from shared.ids import new_id
-from shared.lists.search import searchable
 
 
 def follow(session: Session, profiles: Iterable[Profile]) -> None:
@@ -50,7 +49,7 @@ def _write(session: Session, card_id: str | None, audience: Audience, card: dict
     execute = session.connection().execute
     department = card["department"]
     values = {
-        "department": None if department is None else searchable(department),
+        "department": None if department is None else compared(department),
         "department_name": department,
         "search": text_of(card),
         "card": card,
@@ -62,7 +61,7 @@ def _write(session: Session, card_id: str | None, audience: Audience, card: dict
     else:
         execute(update(CARDS).where(CARDS.c.id == card_id).values(values))
         execute(delete(CARD_SKILLS).where(CARD_SKILLS.c.id == card_id))
-    skills = {searchable(skill) for skill in card["skills"]}
+    skills = {compared(skill) for skill in card["skills"]}
     rows = [{"id": card_id, "audience": str(audience), "skill": skill} for skill in sorted(skills)]
     if rows:
         execute(insert(CARD_SKILLS), rows)

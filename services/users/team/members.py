@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from services.users.models import CARD_SKILLS, CARDS, TEAM_SEARCH, Profile, TeamMember
 from services.users.team import cards
-from services.users.team.audiences import Audience, card_of
+from services.users.team.audiences import Audience, card_of, compared
 from services.users.team.schemas import DepartmentOut, ListTeam, MemberOut
 from shared.clock import now
 from shared.errors import NotFound
@@ -24,7 +24,7 @@ COUNTED_MAX = 1000
 
 def listed(session: Session, audience: Audience, query: ListTeam) -> Page[MemberOut]:
     """Return one page of what the audience sees; members who were added last come first."""
-    department = None if query.department is None else searchable(query.department)
+    department = None if query.department is None else compared(query.department)
     checked: list[ColumnElement[bool]] = []
     if query.search is not None:
         checked += [] if department is None else [CARDS.c.department == department]
@@ -122,7 +122,7 @@ def _found(
 
 
 def _is_skill(audience: Audience, skill: str) -> list[ColumnElement[bool]]:
-    return [CARD_SKILLS.c.audience == str(audience), CARD_SKILLS.c.skill == searchable(skill)]
+    return [CARD_SKILLS.c.audience == str(audience), CARD_SKILLS.c.skill == compared(skill)]
 
 
 def _has_skill(audience: Audience, skill: str) -> ColumnElement[bool]:
