@@ -318,7 +318,7 @@ async def test_reviews_are_told_without_their_text(people: People, database_url:
     _, author = buyer(product)
     review = await approved(people, author, product)
     await people.client.delete(f"{REVIEWS}/{review['id']}", headers=author)
-    told = events(database_url, EVENTS)
+    told = [one for one in events(database_url, EVENTS) if one.topic != "staff.changed"]
 
     assert [one.topic for one in told] == ["review.written", "review.moderated", "review.deleted"]
     assert (told[1].data["status_before"], told[1].data["status"]) == ("pending", "approved")

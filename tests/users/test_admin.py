@@ -239,7 +239,7 @@ class TestChangeAccount:
         method: str,
         changes: dict[str, str] | None,
     ) -> None:
-        credentials = {"username": "admin", "password": "admin123"}
+        credentials = {"email": "admin@example.com", "password": "admin123"}
         admin = Person((await empty_auth.post("/auth/login", json=credentials)).json()["user"])
         async with start_users(empty_auth_url) as users:
             response = await users.request(method, admin.address, json=changes, headers=admin.headers)
