@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import delete, func, insert, select
 from sqlmodel import Session
 
@@ -20,6 +21,7 @@ from services.notifications.mail.templates import DIGEST
 from services.notifications.models import DIGEST_ITEMS, PREFERENCES, RECIPIENTS, TITLE_CHARACTERS_MAX, WORK
 from services.notifications.unsubscribing import Links
 from shared.data.database import Database, one_row
+from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.ids import new_id
 from shared.work.duties import IsStopping
@@ -28,7 +30,10 @@ from shared.work.leased import Queue, clock
 QUEUE = "digest"
 ITEMS_MAX = 50  # in a mail; those beyond are only in the app
 CONTENT_CHARACTERS_MAX = 500
+AFTER_FAULT = timedelta(minutes=5)
 _NO_LIMIT = 2**31 - 2
+
+log = structlog.get_logger(__name__)
 
 
 class Digests:
@@ -64,14 +69,24 @@ class Digests:
         self.queue.add_once(session, _work_id(user_id), user_id, due=due)
 
     def send_due(self, database: Database, is_stopping: IsStopping) -> None:
-        """Queue the mails of all digests that are due, each in its own transaction."""
+        """Queue the mails of all digests that are due, each in its own transaction.
+
+        One that fails is tried again later, so that it does not stop the digests of others.
+        """
         while not is_stopping():
             with database.transaction(write=False) as session:
                 user_id = self._next(session)
             if user_id is None:
                 return
-            with database.transaction() as session:
-                self._send(session, user_id)
+            try:
+                with database.transaction() as session:
+                    self._send(session, user_id)
+            except Problem:  # such as a database that is away: this would fail for everyone
+                raise
+            except Exception:
+                log.exception("digest_interrupted", user_id=user_id)
+                with database.transaction() as session:
+                    self.queue.postpone(session, [_work_id(user_id)], AFTER_FAULT)
 
     def _next(self, session: Session) -> str | None:
         work = WORK.work

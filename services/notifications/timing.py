@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from shared.words import pattern
 
 MIDNIGHT = "00:00"
@@ -16,6 +18,8 @@ ZONE = pattern(r"^[A-Za-z0-9_+/-]{1,50}$", "must be a time zone such as Europe/H
 DAILY_AT = time(8)
 _DAY = timedelta(days=1)
 _PRECISION = timedelta(seconds=1)
+
+log = structlog.get_logger(__name__)
 
 
 class Digest(StrEnum):
@@ -47,7 +51,7 @@ class Timing:
         """
         if self.quiet_from == self.quiet_to:
             return None
-        zone, begins, ends = zone_of(self.zone), _time(self.quiet_from), _time(self.quiet_to)
+        zone, begins, ends = _stored_zone(self.zone), _time(self.quiet_from), _time(self.quiet_to)
         today = at.astimezone(zone).date()
         for day in (today - _DAY, today):
             end = _moment(day if begins < ends else day + _DAY, ends, zone, is_second=True)
@@ -61,7 +65,7 @@ class Timing:
 
     def next_digest(self, at: datetime) -> datetime:
         """Return when what is gathered at `at` is sent: at the full hour or at 8:00, after quiet hours."""
-        zone = zone_of(self.zone)
+        zone = _stored_zone(self.zone)
         local = at.astimezone(zone)
         if self.digest is Digest.HOUR:
             past = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
@@ -80,6 +84,19 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
         raise ValueError(f"{name!r} is not a time zone such as Europe/Helsinki") from error
+
+
+@cache
+def _stored_zone(name: str) -> ZoneInfo:
+    """Return a time zone that was checked when it was stored; UTC if this image does not know it.
+
+    Another version of the time zone data may lack it. One person's zone must not stop the mails of others.
+    """
+    try:
+        return zone_of(name)
+    except ValueError:
+        log.warning("time_zone_unknown", zone=name, used="UTC")  # once, because the result is cached
+        return ZoneInfo("UTC")
 
 
 def _time(text: str) -> time:

@@ -16,7 +16,7 @@ from contracts.events import AccountDeleted
 from services.notifications import digests
 from services.notifications.digests import ITEMS_MAX, Digests
 from services.notifications.mail.mails import Mails
-from services.notifications.models import DELIVERIES, DIGEST_ITEMS, WORK
+from services.notifications.models import DELIVERIES, DIGEST_ITEMS, PREFERENCES, WORK
 from services.notifications.settings import Settings
 from services.notifications.unsubscribing import Links
 from shared.clock import now
@@ -46,6 +46,10 @@ def _in_helsinki(at: datetime) -> datetime:
     return at.astimezone(zone_of("Europe/Helsinki"))
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 class Stored:
     """The database of the running service, and its digests as a second replica would make them."""
 
@@ -73,6 +77,12 @@ class Stored:
         with self.database.transaction() as session:
             mine = update(WORK.work).where(WORK.work.c.id.like(f"%{name}"))
             session.connection().execute(mine.values(due=now() - timedelta(seconds=1)))
+
+    def forget_zone(self, user_id: str) -> None:
+        """Store a time zone that only another image knows."""
+        with self.database.transaction() as session:
+            mine = update(PREFERENCES).where(PREFERENCES.c.user_id == user_id)
+            session.connection().execute(mine.values(zone="Nowhere/Now"))
 
     def send(self) -> None:
         self.digests.send_due(self.database, lambda: False)
@@ -152,7 +162,8 @@ async def test_what_cannot_be_is_refused_with_422(client: httpx.AsyncClient, fie
 async def test_mail_waits_until_quiet_hours_end_but_one_about_security_does_not(
     client: httpx.AsyncClient, stored: Stored
 ) -> None:
-    user_id, mine = await begin(client, **quiet_now())
+    quiet = quiet_now()
+    user_id, mine = await begin(client, **quiet)
     await tell(client, placed(user_id))
     security = asked(f"{user_id[-6:]}@example.com", account_id=user_id)
     await tell(client, security)
@@ -161,7 +172,7 @@ async def test_mail_waits_until_quiet_hours_end_but_one_about_security_does_not(
 
     states = {one["template"]: one["state"] for one in (first, second)}
     assert states == {"reset_password": "sent", "notice": "queued"}
-    assert f"{_in_helsinki(end):%H:%M}" == quiet_now()["quiet_to"]
+    assert f"{_in_helsinki(end):%H:%M}" == quiet["quiet_to"]
     waiting = first if first["template"] == "notice" else second
     assert abs(stored.due(waiting["id"]) - end) < timedelta(seconds=5)
 
@@ -254,17 +265,63 @@ async def test_replica_that_dies_while_it_makes_a_digest_loses_and_repeats_nothi
     stored.make_due(user_id)
 
     def die(_name: str) -> None:
-        raise RuntimeError("killed")
+        raise Killed
 
     with monkeypatch.context() as patched:
         patched.setattr(digests, "reached", die)
-        with pytest.raises(RuntimeError, match="killed"):
+        with pytest.raises(Killed):
             stored.send()
     assert stored.rows(DELIVERIES) == []
     assert len(stored.rows(DIGEST_ITEMS)) == 1
     stored.make_due(user_id)
     stored.send()
     assert len(await ended(client, user_id)) == 1
+
+
+async def test_unknown_time_zone_of_one_person_stops_no_mails_of_others(
+    client: httpx.AsyncClient, stored: Stored
+) -> None:
+    (one, _), (other, theirs) = [await begin(client, **quiet_now()) for _ in range(2)]
+    await tell(client, placed(one), placed(other))
+    stored.forget_zone(one)
+    await client.put(PATH, json={}, headers=theirs)
+    for row in sorted(stored.rows(DELIVERIES), key=lambda row: row["user_id"] != one):
+        stored.make_due(row["id"])  # that of the unknown zone first
+
+    assert [each["state"] for each in await ended(client, other)] == ["sent"]
+
+
+async def test_unknown_time_zone_of_one_person_stops_no_digests_of_others(
+    client: httpx.AsyncClient, stored: Stored
+) -> None:
+    (one, _), (other, _) = [await begin(client, **HOURLY, quiet_from="01:00") for _ in range(2)]
+    await tell(client, placed(one), placed(other))
+    stored.forget_zone(one)
+    for user_id in (one, other):
+        stored.make_due(user_id)
+    with stored.database.transaction() as session:  # no quiet hours for the other, whatever time it is
+        theirs = update(PREFERENCES).where(PREFERENCES.c.user_id == other)
+        session.connection().execute(theirs.values(quiet_from="00:00"))
+    stored.send()
+
+    assert [each["template"] for each in await ended(client, other)] == ["digest"]
+
+
+async def test_digest_that_fails_is_tried_again_later_and_stops_no_others(
+    client: httpx.AsyncClient, stored: Stored
+) -> None:
+    (one, _), (other, _) = [await begin(client, **HOURLY) for _ in range(2)]
+    await tell(client, placed(one), placed(other))
+    with stored.database.transaction() as session:
+        mine = update(DIGEST_ITEMS).where(DIGEST_ITEMS.c.user_id == one)
+        session.connection().execute(mine.values(type="of.another.version"))
+    for user_id in (one, other):
+        stored.make_due(user_id)
+    stored.send()
+
+    assert [each["template"] for each in await ended(client, other)] == ["digest"]
+    assert stored.due(one) > now() + timedelta(minutes=4)
+    assert [row["user_id"] for row in stored.rows(DIGEST_ITEMS)] == [one]
 
 
 async def test_two_replicas_make_one_digest(client: httpx.AsyncClient, stored: Stored) -> None:

@@ -7,6 +7,7 @@ at 01:00 UTC); New York on 8 March (2:00 → 3:00, at 07:00 UTC) and 1 November 
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.notifications.timing import DEFAULT, Digest, Timing, zone_of
 
@@ -108,3 +109,14 @@ def test_digest_waits_for_the_end_of_quiet_hours() -> None:
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="time zone"):
         zone_of(name)
+
+
+def test_stored_zone_that_this_image_does_not_know_counts_as_utc_and_is_logged_once() -> None:
+    unknown = Timing("22:00", "07:00", "Nowhere/Logged_once", Digest.DAY)
+    usual = Timing("22:00", "07:00", "UTC", Digest.DAY)
+    at = utc("07-10 23:00")
+    with capture_logs() as logs:
+        assert unknown.quiet_until(at) == usual.quiet_until(at) == utc("07-11 07:00")
+        assert unknown.next_digest(at) == usual.next_digest(at) == utc("07-11 08:00")
+
+    assert [(one["event"], one["zone"]) for one in logs] == [("time_zone_unknown", "Nowhere/Logged_once")]
