@@ -30,7 +30,8 @@ class Limits:
     """What one document, and one worker, may take."""
 
     seconds: float = 10.0
-    start_seconds: float = 30.0
+    start_seconds: float = 15.0
+    whole_seconds: float = 20.0  # with the wait for its turn and the start of a worker
     memory: int = 512 * 1024 * 1024
     pdf_bytes: int = 1024 * 1024
     documents_per_worker: int = 200
@@ -77,8 +78,10 @@ class Renderer:
             raise Overloaded
         self._waiting += 1
         try:
-            async with self._turn:
+            async with asyncio.timeout(self._limits.whole_seconds), self._turn:
                 return await self._render(template, data, issued)
+        except TimeoutError as error:
+            raise self._failed(Reason.TOOK_TOO_LONG, template) from error
         finally:
             self._waiting -= 1
 

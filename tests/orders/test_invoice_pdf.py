@@ -22,7 +22,7 @@ from services.orders.models import INVOICES, PDFS
 from services.orders.settings import Settings
 from shared.data.database import Database
 from shared.pdf.errors import NotRendered, Reason
-from shared.pdf.renderer import Limits, Renderer
+from shared.pdf.renderer import Limits, Rendered, Renderer
 from shared.testing import bearer, running, token
 from tests.orders.support import add_product, buy, step
 from tests.orders.test_invoices import BUYER, add_lines, confirmed, issue
@@ -153,13 +153,23 @@ async def test_pdf_that_was_lost_can_be_rendered_again_to_the_same_bytes(
     assert (await pdf_of(orders, order, me)).content == first
 
 
-async def test_many_readers_at_once_store_it_once(orders: httpx.AsyncClient, database_url: str) -> None:
+async def test_many_readers_at_once_render_and_store_it_once(
+    orders: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render, rendered = Renderer.render, list[str]()
+
+    async def render_and_count(self: Renderer, template: str, data: dict[str, Any], issued: Any) -> Rendered:
+        rendered.append(data["number"])
+        return await render(self, template, data, issued)
+
     me = bearer(token())
     order = await confirmed(orders, me)
     await issue(orders, order, me)
+    monkeypatch.setattr(Renderer, "render", render_and_count)
     read = await asyncio.gather(*[pdf_of(orders, order, me) for _ in range(8)])
 
     assert len({one.content for one in read}) == 1
+    assert len(rendered) == 1
     assert len(stored(database_url)) == 1
 
 

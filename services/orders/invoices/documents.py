@@ -48,6 +48,7 @@ class Documents:
         self._database = database
         self._renderer = Renderer(TEMPLATES, fonts=fonts)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._renderings: dict[str, asyncio.Task[bytes]] = {}  # by invoice
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -56,18 +57,32 @@ class Documents:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        renderings = [*self._renderings.values()]
+        for rendering in renderings:
+            rendering.cancel()
+        await asyncio.gather(*renderings, return_exceptions=True)
         await self._renderer.__aexit__(kind, error, trace)
 
     async def pdf_of(self, invoice: Mapping[str, Any]) -> bytes:
-        """Return the stored PDF of an invoice; render and store it if there is none."""
+        """Return the stored PDF of an invoice; render and store it if there is none.
+
+        Whoever asks while it is being rendered waits for the same rendering.
+        """
         if invoice["pdf_sha256"] is not None:
             return await self._database.in_thread(self._stored, invoice["id"])
+        rendering = self._renderings.get(invoice["id"])
+        if rendering is None:
+            rendering = self._renderings[invoice["id"]] = asyncio.create_task(self._render(invoice))
+            rendering.add_done_callback(lambda _: self._renderings.pop(invoice["id"]))
+        return await asyncio.shield(rendering)  # it goes on if this reader leaves
+
+    async def _render(self, invoice: Mapping[str, Any]) -> bytes:
         rendered = await self._renderer.render(
             f"invoice-{invoice['template_version']}.typ", document_of(invoice), invoice["issued"]
         )
         if rendered.unshown:
             log.warning("invoice_lacks_characters", number=invoice["number"], characters=rendered.unshown)
-        return await self._database.in_thread(self._store, invoice["id"], rendered.pdf)
+        return await self._database.in_thread(self._store, invoice["id"], rendered.pdf, write=True)
 
     def render_pending(self, is_stopping: IsStopping) -> None:
         """Render the PDFs that are missing: a duty, in its own thread."""

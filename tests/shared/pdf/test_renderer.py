@@ -32,7 +32,9 @@ GREEDY = "#let all = range(100000000)"
 HOSTILE = '#panic() *bold* $x$ _a_ `raw` <label> @ref // comment /* */ "quoted" \\u{41} #import "x" = Heading'
 ISSUED = datetime(2026, 1, 31, 12, tzinfo=UTC)
 CJK = Path("/usr/share/fonts/opentype/noto")
-LIMITS = Limits(seconds=60.0)  # the machine may be busy; tests of the limit set it
+LIMITS = Limits(
+    seconds=60.0, start_seconds=60.0, whole_seconds=120.0
+)  # the machine may be busy; tests of the limit set it
 
 
 @pytest.fixture
@@ -203,6 +205,16 @@ async def test_requests_beyond_the_queue_are_refused_at_once(templates: Path) ->
         rendered = await asyncio.gather(*[letter(renderer) for _ in range(5)], return_exceptions=True)
 
     assert [type(one) for one in rendered] == [bytes, bytes, Overloaded, Overloaded, Overloaded]
+
+
+async def test_request_whose_turn_does_not_come_is_given_up(templates: Path) -> None:
+    async with Renderer(templates, limits=replace(LIMITS, whole_seconds=0.1)) as renderer, renderer._turn:
+        with pytest.raises(NotRendered) as caught:
+            async with asyncio.timeout(30):  # only if the limit does not work
+                await letter(renderer)
+
+    assert caught.value.reason == Reason.TOOK_TOO_LONG
+    assert renderer._waiting == 0
 
 
 @pytest.mark.parametrize(
