@@ -188,6 +188,39 @@ async def test_duty_renders_what_nobody_has_read(
     assert all(hashlib.sha256(pdf).hexdigest() == sha256 for sha256, pdf in stored(database_url))
 
 
+@pytest.mark.parametrize("error", [NotRendered(Reason.NOT_COMPILED), ValueError("a broken snapshot")])
+async def test_invoices_that_cannot_be_rendered_do_not_stop_the_next_one(
+    make_settings: Callable[..., Any], database_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    render, tried = Renderer.render, list[str]()
+
+    async def fail(*_arguments: object) -> None:
+        raise error
+
+    async def fail_for_the_first(
+        self: Renderer, template: str, data: dict[str, Any], issued: Any
+    ) -> Rendered:
+        tried.append(data["number"][-1])
+        if tried[-1] in "12":
+            raise error
+        return await render(self, template, data, issued)
+
+    monkeypatch.setattr(Renderer, "render", fail)  # for the service's own duty
+    monkeypatch.setattr(documents, "INVOICES_PER_RUN", 2)
+    me = bearer(token())
+    async with running(create_app, make_settings(Settings, database_url=database_url)) as orders:
+        for _ in range(3):
+            await issue(orders, await confirmed(orders, me), me)
+    with closing(Database(database_url, pool_size=2)) as database:
+        monkeypatch.setattr(Renderer, "render", fail_for_the_first)
+        async with documents.Documents(database, None) as duty:
+            for _ in range(4):
+                await asyncio.to_thread(duty.render_pending, lambda: False)
+
+    assert tried == ["1", "2", "3", "1", "2"]
+    assert len(stored(database_url)) == 1
+
+
 async def test_invoice_that_cannot_be_rendered_now_is_issued_and_rendered_later(
     orders: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

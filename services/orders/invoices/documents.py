@@ -28,7 +28,10 @@ RENDER_SECONDS = 10.0
 INVOICES_PER_RUN = 50
 _STORED = Rows(select(PDFS.c.pdf).where(PDFS.c.invoice_id == bindparam("invoice_id")))
 _PENDING = Rows(
-    select(INVOICES).where(INVOICES.c.pdf_sha256.is_(None)).order_by(INVOICES.c.id).limit(INVOICES_PER_RUN)
+    select(INVOICES)
+    .where(INVOICES.c.pdf_sha256.is_(None), INVOICES.c.id > bindparam("after"))
+    .order_by(INVOICES.c.id)
+    .limit(bindparam("count"))
 )
 _HASHED = Rows(
     update(INVOICES)
@@ -49,6 +52,7 @@ class Documents:
         self._renderer = Renderer(TEMPLATES, fonts=fonts)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renderings: dict[str, asyncio.Task[bytes]] = {}  # by invoice
+        self._tried = ""  # the last invoice that the duty tried, so that failures do not stop those after it
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -87,7 +91,7 @@ class Documents:
     def render_pending(self, is_stopping: IsStopping) -> None:
         """Render the PDFs that are missing: a duty, in its own thread."""
         with self._database.transaction(write=False) as session:
-            pending = _PENDING.rows(session)
+            pending = _PENDING.rows(session, after=self._tried, count=INVOICES_PER_RUN)
         assert self._loop is not None
         for invoice in pending:
             if is_stopping():
@@ -97,6 +101,11 @@ class Documents:
                 rendering.result()
             except Problem as problem:
                 log.warning("invoice_not_rendered", number=invoice["number"], code=problem.code)
+            except Exception:  # whatever is wrong with this invoice, the others are rendered
+                log.exception("invoice_not_rendered", number=invoice["number"])
+            self._tried = invoice["id"]
+        if not pending:
+            self._tried = ""  # from the beginning again
 
     def _stored(self, invoice_id: str) -> bytes:
         with self._database.transaction(write=False) as session:
