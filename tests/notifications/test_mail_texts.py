@@ -8,7 +8,7 @@ from services.auth.mails import mails as asked_for
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.messages import Sender, build
 from services.notifications.mail.rendering import TextFault, check, render
-from services.notifications.mail.templates import TEMPLATES, Text, built_in
+from services.notifications.mail.templates import TEMPLATES, TICKET, Text, built_in
 from shared.ids import new_id
 from tests.notifications.support import MOMENT
 
@@ -150,3 +150,13 @@ def test_address_that_could_break_a_header_is_refused(address: str) -> None:
 
 def test_domain_with_other_letters_is_written_in_ascii() -> None:
     assert read_address("ann@bücher.example") == ("ann", "xn--bcher-kva.example")
+
+
+def test_mail_about_a_ticket_points_to_its_page_only_if_there_is_one() -> None:
+    sample = TEMPLATES[TICKET].sample
+    shown = render(built_in(TICKET), sample).text
+    without = render(built_in(TICKET), {**sample, "url": ""}).text
+
+    assert "page of the ticket" in shown
+    assert without.strip() == sample["content"]
+    assert "replies" not in shown, "MAIL_REPLY_TO may have them read"
