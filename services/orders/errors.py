@@ -63,12 +63,6 @@ class OrderNotCancelled(Conflict):
     code = "order_not_cancelled"
 
 
-class TooManyLines(Conflict):
-    """An invoice has at most 500 lines; split the order."""
-
-    code = "too_many_lines"
-
-
 class SellerNotSet(Conflict):
     """The operator must set SELLER_NAME, SELLER_ADDRESS and SELLER_TAX_ID before invoices can be issued."""
 

@@ -20,7 +20,6 @@ from services.orders.errors import (
     SellerNotSet,
     SkuTaken,
     StepNeedsAdmin,
-    TooManyLines,
     TooManyLocations,
     TooManyRows,
 )
@@ -89,7 +88,6 @@ OPERATIONS = [
             OrderNotConfirmed,
             OtherCurrency,
             SellerNotSet,
-            TooManyLines,
             Unavailable,
         ),
     ),

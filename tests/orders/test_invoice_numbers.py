@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlmodel import Session
 
 from services.orders import events
-from services.orders.errors import TooManyLines
+from services.orders.errors import OrderNotBillable
 from services.orders.invoices import issuing, numbers
 from services.orders.models import INVOICES, InvoiceKind
 from services.orders.settings import Settings
@@ -44,7 +44,7 @@ def issued_numbers(database_url: str, kind: InvoiceKind = InvoiceKind.INVOICE) -
 
 def fail_if(is_failing: bool) -> None:
     if is_failing:
-        raise TooManyLines
+        raise OrderNotBillable
 
 
 async def confirmed(orders: httpx.AsyncClient) -> str:
@@ -81,7 +81,7 @@ async def test_failure_after_taking_a_number_gives_it_back(
         tell(session, invoice)
         session.flush()
         if chance.random() < 0.5:
-            raise TooManyLines
+            raise OrderNotBillable
 
     monkeypatch.setattr(issuing, "tell_issued", fail_sometimes)
     placed = [await confirmed(orders) for _ in range(20)]
@@ -109,7 +109,7 @@ def test_many_writers_that_sometimes_roll_back_take_consecutive_numbers(
                         one = numbers.take(session, InvoiceKind.CREDIT_NOTE)
                         fail_if(chance.random() < 0.3)
                     taken.append(one)
-                except TooManyLines:
+                except OrderNotBillable:
                     pass
                 except BaseException as error:
                     failures.append(error)

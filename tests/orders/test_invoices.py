@@ -157,18 +157,6 @@ class TestIssue:
 
         assert (await issue(orders, await confirmed(orders, me, *steps), me)).status_code == 201
 
-    async def test_order_with_more_than_500_lines_is_refused(
-        self, orders: httpx.AsyncClient, database_url: str
-    ) -> None:
-        me = bearer(token())
-        order, other = await confirmed(orders, me), await confirmed(orders, me)
-        add_lines(database_url, order, 501)
-        add_lines(database_url, other, 500)
-        response = await issue(orders, order, me)
-
-        assert (response.status_code, response.json()["code"]) == (409, "too_many_lines")
-        assert (await issue(orders, other, me)).status_code == 201
-
     @pytest.mark.parametrize(
         ("body", "field"),
         [

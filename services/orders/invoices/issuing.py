@@ -14,7 +14,6 @@ from services.orders.errors import (
     OrderNotCancelled,
     OrderNotConfirmed,
     OtherCurrency,
-    TooManyLines,
 )
 from services.orders.events import tell_issued
 from services.orders.invoices import numbers
@@ -24,7 +23,6 @@ from services.orders.settings import Settings
 from shared.data.statements import Rows, insert_row
 
 TEMPLATE_VERSION = 1  # a changed template is a new file, because issued invoices must not change
-LINES_MAX = 500
 BILLABLE = (OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 CREDITABLE = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
 _OF_ORDER = Rows(
@@ -55,8 +53,6 @@ def issue_invoice(
         raise OrderNotConfirmed
     if order.status not in BILLABLE:
         raise OrderNotBillable
-    if len(lines) > LINES_MAX:
-        raise TooManyLines
     seller = seller_of(settings)
     if settings.seller_currency not in ("", order.currency):
         raise OtherCurrency(currency=settings.seller_currency)
