@@ -15,7 +15,8 @@ from sqlalchemy import Table, select, update
 from contracts.events import AccountDeleted
 from services.notifications import digests
 from services.notifications.digests import ITEMS_MAX, Digests
-from services.notifications.mail.mails import Mails
+from services.notifications.mail import mailer
+from services.notifications.mail.mails import Mails, State
 from services.notifications.models import DELIVERIES, DIGEST_ITEMS, PREFERENCES, WORK
 from services.notifications.settings import Settings
 from services.notifications.unsubscribing import Links
@@ -38,6 +39,10 @@ def quiet_now(hours: int = 2) -> dict[str, str]:
         "quiet_to": f"{_in_helsinki(at + timedelta(hours=hours)):%H:%M}",
         "zone": "Europe/Helsinki",
     }
+
+
+def _hours_ago(hours: int) -> str:
+    return f"{_in_helsinki(now() - timedelta(hours=hours)):%H:%M}"
 
 
 def _in_helsinki(at: datetime) -> datetime:
@@ -77,6 +82,18 @@ class Stored:
         with self.database.transaction() as session:
             mine = update(WORK.work).where(WORK.work.c.id.like(f"%{name}"))
             session.connection().execute(mine.values(due=now() - timedelta(seconds=1)))
+
+    async def put_off(self, name: str) -> None:
+        """Wait until work that was due is put off."""
+        async with asyncio.timeout(SECONDS):
+            while not self._is_put_off(name):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    def _is_put_off(self, name: str) -> bool:
+        found = [one for one in self.rows(WORK.work) if one["id"].endswith(name)]
+        if not found:
+            raise AssertionError("it has ended")
+        return found[0]["lease"] is None and found[0]["due"] > now()
 
     def forget_zone(self, user_id: str) -> None:
         """Store a time zone that only another image knows."""
@@ -186,6 +203,51 @@ async def test_mail_waits_until_quiet_hours_end_but_one_about_security_does_not(
     stored.make_due(waiting["id"])
     shown = await ended(client, user_id, 2)
     assert {(one["state"], one["attempts"]) for one in shown} == {("sent", 1)}
+
+
+async def test_mail_of_a_killed_attempt_waits_as_queued_in_quiet_hours(
+    client: httpx.AsyncClient, stored: Stored
+) -> None:
+    user_id, _ = await begin(client, **quiet_now())
+    await tell(client, placed(user_id))
+    (held,) = stored.rows(DELIVERIES)
+    with stored.database.transaction() as session:
+        session.connection().execute(update(DELIVERIES).values(state=State.SENDING))
+    stored.make_due(held["id"])
+
+    await stored.put_off(held["id"])
+    assert [row["state"] for row in stored.rows(DELIVERIES)] == ["queued"]
+
+
+async def test_mail_with_a_template_of_a_newer_version_waits_for_its_replicas(
+    client: httpx.AsyncClient, stored: Stored
+) -> None:
+    user_id, mine = await begin(client, **quiet_now())
+    await tell(client, placed(user_id))
+    (held,) = stored.rows(DELIVERIES)
+    await client.put(PATH, json={}, headers=mine)
+    with stored.database.transaction() as session:
+        session.connection().execute(update(DELIVERIES).values(template="newer"))
+    stored.make_due(held["id"])
+
+    await stored.put_off(held["id"])
+    (waiting,) = stored.rows(DELIVERIES)
+    assert (waiting["state"], waiting["attempts"], waiting["code"]) == ("queued", 0, None)
+    assert waiting["planned"] == held["planned"], "it must still become too old"
+    with stored.database.transaction() as session:
+        session.connection().execute(update(DELIVERIES).values(template="notice"))
+    stored.make_due(held["id"])
+    assert [one["state"] for one in await ended(client, user_id)] == ["sent"]
+
+
+async def test_quiet_hours_follow_the_clock_of_the_database(
+    client: httpx.AsyncClient, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailer, "now", lambda: now() - timedelta(hours=2))  # the replica's clock is late
+    user_id, _ = await begin(client, **quiet_now(hours=-1) | {"quiet_from": _hours_ago(3)})
+    await tell(client, placed(user_id))
+
+    assert [one["state"] for one in await ended(client, user_id)] == ["sent"]
 
 
 async def test_digest_gathers_notifications_in_one_mail(

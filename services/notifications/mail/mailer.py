@@ -28,7 +28,7 @@ from services.notifications.mail.addresses import BadAddress
 from services.notifications.mail.mails import ATTEMPTS_MAX, QUEUE, Mails, State
 from services.notifications.mail.messages import Sender, build
 from services.notifications.mail.rendering import TextFault, render
-from services.notifications.mail.templates import Text
+from services.notifications.mail.templates import TEMPLATES, Text, built_in
 from services.notifications.mail.transports import Away, NotSent, Refused, Transport
 from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX
 from services.notifications.preferences import timings_of
@@ -41,13 +41,14 @@ from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.process.tasks import end
 from shared.work.changes import Changes
-from shared.work.leased import Leased, LeaseLost, pause_after
+from shared.work.leased import Leased, LeaseLost, clock, pause_after
 
 RETRY_FIRST, RETRY_MAX = timedelta(seconds=30), timedelta(hours=6)
 AWAY_FIRST, AWAY_MAX = timedelta(seconds=30), timedelta(minutes=30)
 FAILURES_UNTIL_OPEN = 5
 OPEN_SECONDS_FIRST, OPEN_SECONDS_MAX = 15.0, 300.0
 AFTER_FAULT_SECONDS = 5.0
+AFTER_UNKNOWN = timedelta(minutes=5)
 
 SENT = Counter("mails_total", "Attempts to send a mail, by outcome", ["outcome"])
 
@@ -175,13 +176,14 @@ class Mailer:
     def _claim(self, session: Session, number: int) -> tuple[int, list[Job]]:
         """Lease mails, and write the attempts of those to send; return how many were leased, and those.
 
-        Mails that no longer need to be sent are ended, and those for quiet hours put off.
+        Mails that no longer need to be sent are ended. Those for quiet hours are put off, and so are those
+        with a template of a newer version.
         """
         claimed = {one.body: one for one in self._mails.queue.claim(session, number)}
         found = select(DELIVERIES).where(DELIVERIES.c.id.in_(claimed))
         rows = {row["id"]: dict(row) for row in session.connection().execute(found).mappings()}
         changed = texts.changed(session, {row["template"] for row in rows.values()})
-        jobs, at = [], now()
+        jobs, at = [], clock(session)  # due by this clock, so not quiet by another one
         quiet = _quiet_until(session, rows.values(), at)
         for mail_id, leased in claimed.items():
             row = rows.get(mail_id)
@@ -194,17 +196,22 @@ class Mailer:
                 self._mails.end(session, mail_id, *reason)
                 continue
             if (until := quiet.get(mail_id)) is not None:
-                self._put_off(session, leased, until)
+                self._put_off(session, leased, until, planned=until)
                 continue
-            text = changed.get(row["template"]) or texts.standard(row["template"])
+            if row["template"] not in TEMPLATES:  # of a newer version, whose replicas can render it
+                log.warning("mail_template_unknown", mail_id=mail_id, template=row["template"])
+                self._put_off(session, leased, at + AFTER_UNKNOWN)
+                continue
+            text = changed.get(row["template"]) or built_in(row["template"])
             jobs.append(Job(leased, row["attempts"] + 1, row, text))
         self._write_attempts(session, jobs, at)
         return len(claimed), jobs
 
-    def _put_off(self, session: Session, leased: Leased, until: datetime) -> None:
+    def _put_off(self, session: Session, leased: Leased, until: datetime, **values: datetime) -> None:
+        """Return a mail to the queue; an attempt of a replica that died may have left it as `sending`."""
         self._mails.queue.put_off_until(session, leased, until, attempts=leased.attempts - 1)
         mine = update(DELIVERIES).where(DELIVERIES.c.id == leased.body)
-        session.connection().execute(mine.values(planned=until))
+        session.connection().execute(mine.values(state=State.QUEUED, **values))
 
     def _obsolete(self, row: dict[str, Any], at: datetime) -> tuple[State, str] | None:
         if row["expires"] is not None and row["expires"] <= at:

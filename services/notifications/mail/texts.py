@@ -7,15 +7,10 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 
 from services.notifications.mail.rendering import check
-from services.notifications.mail.templates import TEMPLATES, Text, built_in
+from services.notifications.mail.templates import TEMPLATES, Text
 from services.notifications.models import MAIL_TEXTS
 from shared.clock import now
 from shared.data.database import insert_into
-
-
-def standard(name: str) -> Text:
-    """Return the built-in text; one without a body for a template that this version no longer has."""
-    return built_in(name) if name in TEMPLATES else Text("", "")
 
 
 def changed(session: Session, names: Collection[str]) -> dict[str, Text]:
