@@ -141,6 +141,31 @@ async def test_summary_is_kept_for_each_caller_until_it_expires(
     assert (await shown(users, carl))["sections"]["orders"] == {"total": 5}
 
 
+async def test_simultaneous_requests_of_a_caller_ask_each_service_once(
+    users: httpx.AsyncClient, peer: tuple[FakePeer, str]
+) -> None:
+    ada, bob = bearer(token()), bearer(token())
+    found = await asyncio.gather(*(shown(users, ada) for _ in range(10)), shown(users, bob))
+
+    assert len(peer[0].requests) == 2
+    assert all(one == found[0] for one in found[:10])
+    assert found[0]["sections"]["orders"] == {"total": 3}
+
+
+async def test_request_that_ends_early_does_not_end_the_others(
+    users: httpx.AsyncClient, peer: tuple[FakePeer, str]
+) -> None:
+    ada = bearer(token())
+    first = asyncio.create_task(shown(users, ada))
+    second = asyncio.create_task(shown(users, ada))
+    while not peer[0].requests:
+        await asyncio.sleep(0)
+    first.cancel()
+
+    assert (await second)["sections"]["orders"] == {"total": 3}
+    assert len(peer[0].requests) == 1
+
+
 async def test_number_of_kept_summaries_is_limited(
     users: httpx.AsyncClient, peer: tuple[FakePeer, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

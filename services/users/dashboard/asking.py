@@ -20,15 +20,21 @@ ANSWER_SECONDS = 0.3
 KEPT_SECONDS = 10.0
 KEPT_MAX = 10_000
 
+Key = tuple[str, bool]  # the caller's id, and whether the numbers are those of everybody
+
 log = structlog.get_logger(__name__)
 
 
 class Dashboard:
-    """The services by section, and the summaries of the last seconds."""
+    """The services by section, and the summaries of the last seconds.
+
+    Simultaneous requests of one caller share one round of questions.
+    """
 
     def __init__(self, peers: Mapping[str, Peer]) -> None:
         self._peers = peers
-        self._kept: OrderedDict[tuple[str, bool], tuple[float, DashboardSummary]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, DashboardSummary]] = OrderedDict()
+        self._asking: dict[Key, asyncio.Task[DashboardSummary]] = {}
 
     async def summary(self, caller: Caller) -> DashboardSummary:
         """Return the numbers of the caller, or for an admin those of everybody."""
@@ -36,6 +42,14 @@ class Dashboard:
         kept = self._kept.get(key)
         if kept is not None and kept[0] > time.monotonic():
             return kept[1]
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = asyncio.create_task(self._ask_and_keep(key, caller), name="dashboard: asks")
+            self._asking[key] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(key))
+        return await asyncio.shield(asking)  # others wait for it too, so one who gives up must not end it
+
+    async def _ask_and_keep(self, key: Key, caller: Caller) -> DashboardSummary:
         made = await self._ask(caller)
         self._kept[key] = (time.monotonic() + KEPT_SECONDS, made)
         self._kept.move_to_end(key)
