@@ -1,8 +1,10 @@
 """The team directory: who sees which members and which fields, in lists, filters, searches and counts."""
 
+import asyncio
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import func, select
 
@@ -245,6 +247,33 @@ class TestEditing:
         assert (await users.delete("/team/me", headers=ada.headers | {"If-Match": '"1"'})).status_code == 204
         assert (await users.get("/team/me", headers=ada.headers)).status_code == 404
         assert (await users.delete("/team/me", headers=ada.headers)).status_code == 404
+
+    @pytest.mark.parametrize(
+        "database_url", ["postgresql"], indirect=True
+    )  # writers of SQLite do not overlap
+    async def test_deletion_waits_for_a_change_of_the_profile(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        ada = await add(users, auth)
+        waiting = (
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        connect = psycopg.AsyncConnection.connect
+        async with (
+            await connect(database_url) as other,
+            await connect(database_url, autocommit=True) as watching,
+            asyncio.timeout(30),
+        ):
+            await other.execute("SELECT FROM profiles WHERE id = %s FOR UPDATE", [ada.id])
+            deleting = asyncio.create_task(users.delete("/team/me", headers=ada.headers))
+            while await (await watching.execute(waiting)).fetchone() is None:
+                assert not deleting.done()
+                await asyncio.sleep(0.01)
+            await other.execute("UPDATE team_members SET version = 7 WHERE user_id = %s", [ada.id])
+            await other.commit()
+
+        assert (await deleting).status_code == 204
+        assert await listed(users, ADMIN) == []
 
     async def test_only_admins_change_others(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         ada = await add(users, auth)

@@ -98,7 +98,9 @@ def put(session: Session, profile: Profile, values: Mapping[str, Any], if_match:
 
 
 def remove(session: Session, user_id: str, if_match: IfMatch) -> None:
-    member = session.get(TeamMember, user_id, with_for_update=True)
+    """Delete the entry. Every writer locks the profile first, so none changes an entry that vanishes."""
+    session.get(Profile, user_id, with_for_update=True)
+    member = session.get(TeamMember, user_id)
     if member is None:
         raise NotFound
     if_match.check(member.version)
