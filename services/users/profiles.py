@@ -122,6 +122,16 @@ def forget(session: Session, deleted: Mapping[str, datetime]) -> None:
         anonymise(session, user_id)
 
 
+def catch_up(session: Session, user_ids: Sequence[str]) -> None:
+    """Delete what deleted people still have beside their profiles; write the cards of the others again."""
+    found = select(Profile).where(PROFILES.c.id.in_(user_ids)).order_by(PROFILES.c.id).with_for_update()
+    kept = session.scalars(found).all()
+    for profile in kept:
+        if profile.is_deleted:
+            _forget_own(session, profile.id)
+    cards.follow(session, [profile for profile in kept if not profile.is_deleted])
+
+
 def show_preferences(session: Session, user_id: str) -> PreferencesOut:
     profile = session.get(Profile, user_id)
     if profile is not None and profile.is_deleted:

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from contracts.events import SettingChanged
 from services.users.errors import SettingExists, TooManySettings
-from services.users.models import SETTINGS, SYSTEM
+from services.users.models import PROFILES, SETTINGS, SYSTEM, Status
 from services.users.stored_settings.known import KNOWN, Readers
 from services.users.stored_settings.schemas import OpenedSetting, PublicSetting, PutSetting, SettingOut
 from services.users.stored_settings.values import fault_of
@@ -27,6 +27,7 @@ from shared.lists.pagination import PageQuery, paginate_equal
 
 PERSONAL_MAX = 500
 SYSTEM_MAX = 1000
+BATCH_OWNERS = 100
 BY_KEY = select(SETTINGS).where(
     SETTINGS.c.owner == bindparam("owner"), SETTINGS.c.key == bindparam("key")
 )  # fmt: skip
@@ -140,6 +141,16 @@ def remove(session: Session, place: Place, if_match: IfMatch) -> None:
 def forget(session: Session, user_id: str) -> None:
     """Delete the settings of a person whose account is deleted."""
     session.connection().execute(delete(SETTINGS).where(SETTINGS.c.owner == user_id))
+
+
+def orphaned(session: Session, after: str) -> tuple[str | None, list[str]]:
+    """Look at the next batch of owners; return its last one, if there are more, and those who are deleted."""
+    batch = select(SETTINGS.c.owner).distinct().where(SETTINGS.c.owner > after)
+    execute = session.connection().execute
+    owners = execute(batch.order_by(SETTINGS.c.owner).limit(BATCH_OWNERS)).scalars().all()
+    deleted = select(PROFILES.c.id).where(PROFILES.c.id.in_(owners), PROFILES.c.status == Status.DELETED)
+    last = owners[-1] if len(owners) == BATCH_OWNERS else None
+    return last, list(execute(deleted).scalars())
 
 
 def locked(session: Session, place: Place) -> dict[str, Any] | None:

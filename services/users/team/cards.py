@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlmodel import Session
 
-from services.users.models import CARD_SKILLS, CARDS, MEMBERS, Profile, TeamMember
+from services.users.models import CARD_SKILLS, CARDS, MEMBERS, PROFILES, Profile, TeamMember
 from services.users.team.audiences import Audience, card_of, compared, sees, text_of
 from shared.ids import new_id
+
+BATCH_MEMBERS = 100
 
 
 def follow(session: Session, profiles: Iterable[Profile]) -> None:
@@ -36,6 +38,33 @@ def write(session: Session, profile: Profile, member: TeamMember) -> None:
             _write(session, card_id, audience, card_of(audience, profile, member))
         elif card_id is not None:
             _remove(session, [card_id])
+
+
+def outdated(session: Session, after: str) -> tuple[str | None, list[str]]:
+    """Look at the next batch of members; return the last, if there are more, and whose cards are wrong."""
+    joined = select(TeamMember, Profile).join(Profile, PROFILES.c.id == MEMBERS.c.user_id)
+    batch = joined.where(MEMBERS.c.user_id > after).order_by(MEMBERS.c.user_id).limit(BATCH_MEMBERS)
+    people = session.execute(batch).all()
+    ids = [member.user_id for member, _ in people]
+    kept: dict[str, dict[str, Any]] = {user_id: {} for user_id in ids}
+    found = select(CARDS.c.user_id, CARDS.c.audience, CARDS.c.card).where(CARDS.c.user_id.in_(ids))
+    for row in session.connection().execute(found):
+        kept[row.user_id][row.audience] = row.card
+    wrong = [
+        member.user_id
+        for member, profile in people
+        if profile.is_deleted or kept[member.user_id] != _cards_of(profile, member)
+    ]
+    return (ids[-1] if len(ids) == BATCH_MEMBERS else None), wrong
+
+
+def _cards_of(profile: Profile, member: TeamMember) -> dict[str, dict[str, Any]]:
+    """Return the cards that a member should have, by audience."""
+    return {
+        str(audience): card_of(audience, profile, member)
+        for audience in Audience
+        if sees(audience, profile, member)
+    }
 
 
 def forget(session: Session, user_id: str) -> None:
