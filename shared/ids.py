@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _FRACTION_BITS = 12
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -35,6 +35,11 @@ def first_id(moment: datetime, apart: timedelta = timedelta(0)) -> str:
     milliseconds = max(0, int(moment.timestamp() * 1000) + int(apart.total_seconds() * 1000))
     digits = f"{milliseconds:012x}"
     return f"{digits[:8]}-{digits[8:12]}-7000-8000-000000000000"
+
+
+def moment_of(time_ordered_id: str) -> datetime:
+    """Return the time in an id: what `first_id` has put there."""
+    return datetime.fromtimestamp(int(time_ordered_id[:8] + time_ordered_id[9:13], 16) / 1000, UTC)
 
 
 def _random_ends() -> list[str]:

@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -17,6 +17,7 @@ from services.orders.errors import OrderNotBillable
 from services.orders.invoices import issuing, numbers
 from services.orders.models import INVOICES, InvoiceKind
 from services.orders.settings import Settings
+from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Unavailable
 from shared.ids import first_id, new_id
@@ -136,6 +137,7 @@ class TestYears:
     ) -> Callable[[datetime], numbers.Taken]:
         def take(moment: datetime) -> numbers.Taken:
             monkeypatch.setattr(numbers, "new_id", lambda: first_id(moment))
+            monkeypatch.setattr(numbers, "clock", lambda _: moment)
             with database.transaction() as session:
                 return numbers.take(session, InvoiceKind.INVOICE)
 
@@ -165,6 +167,24 @@ class TestYears:
             take_at(datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC))
 
         assert take_at(datetime(2027, 1, 1, 1, tzinfo=UTC)).number == "INV-2027-000002"
+        database.close()
+
+    def test_clock_that_is_a_year_ahead_begins_no_year(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One number of next year would stop all others until then."""
+
+        def take() -> numbers.Taken:
+            with database.transaction() as session:
+                return numbers.take(session, InvoiceKind.INVOICE)
+
+        first = take()
+        with monkeypatch.context() as ahead:
+            ahead.setattr(numbers, "new_id", lambda: first_id(now() + timedelta(days=366)))
+            with pytest.raises(Unavailable):
+                take()
+
+        assert (int(first.number[-6:]), int(take().number[-6:])) == (1, 2)
         database.close()
 
     def test_invoices_and_credit_notes_are_counted_apart(self, database: Database) -> None:

@@ -14,7 +14,8 @@ from services.orders.invoices.documents import Documents
 from services.orders.invoices.media import PDF, prefers_json
 from services.orders.invoices.schemas import InvoiceOut, InvoiceWithLines, IssueInvoice, ListInvoices
 from services.orders.invoices.snapshots import Party
-from services.orders.models import INVOICES, InvoiceKind, Order
+from services.orders.locking import locked
+from services.orders.models import INVOICES, InvoiceKind
 from services.orders.settings import Settings
 from shared.caller import Caller
 from shared.data.database import Database
@@ -41,7 +42,7 @@ def issue_invoice(
     It takes the next number of the year and states the order as it is now; neither ever changes. Afterwards
     the order can be cancelled or returned, and then credited, but not deleted.
     """
-    order = _locked(session, caller, order_id)
+    order = locked(session, caller, order_id)
     given = body.buyer if body is not None else None
     buyer = Party(name=f"Account {order.user_id}") if given is None else Party(**given.model_dump())
     ordered = lines.of_order(session, order.model_dump())
@@ -50,7 +51,7 @@ def issue_invoice(
 
 def issue_credit_note(order_id: Id, caller: Caller, session: Session, trail: Trail) -> InvoiceWithLines:
     """Issue the credit note for a cancelled or returned order that has an invoice."""
-    order = _locked(session, caller, order_id)
+    order = locked(session, caller, order_id)
     return _issued(issuing.issue_credit_note(session, order, caller.id), trail)
 
 
@@ -113,11 +114,3 @@ def _find(database: Database, caller: Caller, order_id: str, kind: InvoiceKind) 
     if found is None or not caller.owns(found["user_id"]):
         raise NotFound
     return found
-
-
-def _locked(session: Session, caller: Caller, order_id: str) -> Order:
-    """Read the order, and lock it, so that its state does not change until the invoice is stored."""
-    order = session.get(Order, order_id, with_for_update=True)
-    if order is None or not caller.owns(order.user_id):
-        raise NotFound
-    return order

@@ -10,6 +10,7 @@ from services.orders import lines
 from services.orders.errors import StepNeedsAdmin
 from services.orders.events import tell_changed, tell_deleted, tell_placed
 from services.orders.invoices import issuing
+from services.orders.locking import locked
 from services.orders.models import ORDERS, STEPS, Order, OrderStatus
 from services.orders.schemas import (
     ChangeOrder,
@@ -106,7 +107,7 @@ def change_order(
     pending → confirmed → shipped → delivered → returned. Cancelling an order of products releases its pieces,
     shipping takes them out of stock, and a return puts them back.
     """
-    order = _locked(session, caller, order_id)
+    order = locked(session, caller, order_id)
     if_match.check(order.version)
     changes, status_before = body.changes(), order.status
     trail.add(fields=sorted(changes))
@@ -130,7 +131,7 @@ def change_order(
 
 def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
     """Delete a pending or cancelled order that has no invoice."""
-    order = _locked(session, caller, order_id)
+    order = locked(session, caller, order_id)
     if_match.check(order.version)
     order.require_deletable()
     issuing.require_no_invoice(session, order.id)
@@ -145,14 +146,6 @@ def list_history(order_id: Id, caller: Caller, session: Session) -> list[StepOut
     _require(session, caller, order_id)
     steps = select(STEPS).where(STEPS.c.order_id == order_id).order_by(STEPS.c.id).limit(STEPS_MAX)
     return [StepOut.model_validate(row) for row in session.connection().execute(steps)]
-
-
-def _locked(session: Session, caller: Caller, order_id: str) -> Order:
-    """Read and lock the order until this transaction ends."""
-    order = session.get(Order, order_id, with_for_update=True)
-    if order is None or not caller.owns(order.user_id):
-        raise NotFound
-    return order
 
 
 def _change_content(order: Order, changes: dict[str, object]) -> None:

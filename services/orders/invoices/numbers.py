@@ -1,6 +1,6 @@
 """Numbers of invoices and credit notes: without gaps and doubles, counted from 1 each year."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
@@ -10,8 +10,10 @@ from sqlmodel import Session
 from services.orders.models import COUNTERS, InvoiceKind
 from shared.data.statements import Rows, Statement
 from shared.errors import Unavailable
-from shared.ids import new_id
+from shared.ids import moment_of, new_id
+from shared.work.leased import clock
 
+CLOCKS_APART_MAX = timedelta(minutes=5)
 PREFIXES = {InvoiceKind.INVOICE: "INV", InvoiceKind.CREDIT_NOTE: "CRN"}
 _LOCKED = Rows(select(COUNTERS).where(COUNTERS.c.kind == bindparam("of_kind")).with_for_update())
 _COUNTED = Statement(
@@ -41,11 +43,10 @@ def take(session: Session, kind: InvoiceKind) -> Taken:
     if issued.year < counter["year"]:
         log.error("clock_is_behind", year=issued.year, last_invoice_in=counter["year"])
         raise Unavailable("The clock of this server is behind the last invoice; try again in a moment.")
+    if issued.year > counter["year"] and abs(issued - clock(session)) > CLOCKS_APART_MAX:
+        # One number of a year that has not begun would stop all others until it does.
+        log.error("clock_differs_from_database", year=issued.year, last_invoice_in=counter["year"])
+        raise Unavailable("The clocks of this server and of its database differ; no new year is begun.")
     last = counter["last"] if issued.year == counter["year"] else 0
     _COUNTED.execute(session, {"of_kind": kind, "in_year": issued.year, "taken": last + 1})
     return Taken(taken_id, f"{PREFIXES[kind]}-{issued.year}-{last + 1:06}", issued)
-
-
-def moment_of(time_ordered_id: str) -> datetime:
-    """Return the time in an id. Lists find the invoices of a year by their ids."""
-    return datetime.fromtimestamp(int(time_ordered_id[:8] + time_ordered_id[9:13], 16) / 1000, UTC)
