@@ -14,29 +14,32 @@ from shared.data.sealed import SealedColumn
 from shared.work.duties import TIDY_SECONDS, Duties, Duty
 
 RENEW_SECONDS = 24 * 3600
-FOLLOW_SECONDS = TIDY_SECONDS
+TEAM_SECONDS = TIDY_SECONDS
+SETTINGS_SECONDS = 24 * 3600  # as many people may have settings as there are accounts
 
 Found = tuple[str | None, Sequence[str]]  # where the next batch begins, and the people to catch up with
 
 
 def duties(database: Database, sealed: SealedColumn) -> Duties:
-    renewing = Duty("renew_settings", RENEW_SECONDS, partial(sealed.renew, database), alone=True)
-    following = Duty("follow_profiles", FOLLOW_SECONDS, partial(follow_profiles, database), alone=True)
-    return Duties(database, [renewing, following], WORK)
+    renew = partial(sealed.renew, database)
+    in_team, in_settings = (
+        partial(follow_profiles, database, find) for find in (cards.outdated, store.orphaned)
+    )
+    every = [
+        Duty("renew_settings", RENEW_SECONDS, renew, alone=True),
+        Duty("follow_in_team", TEAM_SECONDS, in_team, alone=True),
+        Duty("follow_in_settings", SETTINGS_SECONDS, in_settings, alone=True),
+    ]
+    return Duties(database, every, WORK)
 
 
-def follow_profiles(database: Database, is_stopping: Callable[[], bool]) -> None:
-    """Bring settings and team entries in line with their profiles.
+def follow_profiles(
+    database: Database, find: Callable[[Session, str], Found], is_stopping: Callable[[], bool]
+) -> None:
+    """Bring team entries or settings in line with their profiles.
 
     During an upgrade, a replica that does not know these tables may delete or change a profile.
     """
-    for find in (cards.outdated, store.orphaned):
-        _follow(database, find, is_stopping)
-
-
-def _follow(
-    database: Database, find: Callable[[Session, str], Found], is_stopping: Callable[[], bool]
-) -> None:  # fmt: skip
     after: str | None = ""
     while after is not None and not is_stopping():
         with database.transaction(write=False) as session:

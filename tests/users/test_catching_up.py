@@ -30,7 +30,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duties, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(duties, "TEAM_SECONDS", 0.05)
+    monkeypatch.setattr(duties, "SETTINGS_SECONDS", 0.05)
     monkeypatch.setattr(cards, "BATCH_MEMBERS", 1)
     monkeypatch.setattr(store, "BATCH_OWNERS", 1)
 
