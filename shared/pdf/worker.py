@@ -65,7 +65,12 @@ class Press:
 
 
 def address_space() -> int:
-    """Return the bytes of address space that this process has reserved, which is what RLIMIT_AS counts."""
+    """Return the bytes of address space that this process has reserved, which is what RLIMIT_AS counts.
+
+    Other systems than Linux do not say, and have no such limit either: 0.
+    """
+    if sys.platform != "linux":
+        return 0
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
 
@@ -91,7 +96,8 @@ def serve(press: Press, incoming: BinaryIO, outgoing: BinaryIO, memory: int, sec
 
 def main() -> None:
     templates, fonts, memory, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     press = Press(templates, Path(fonts) if fonts else None)
     sys.stdout.buffer.write(packed({"ready": True}))
