@@ -144,7 +144,7 @@ class Ledger:
         if record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
             self._report("erased", seq, "a statement of the log was cleared, which no erasure does")
         found, month = self._emptied.get(by), record["received"][MONTH]
-        if (found is None or month not in found.months) and not self._has_room():
+        if (found is None or month not in found.months) and not self._take_room():
             return
         if found is None:
             found = self._emptied[by] = Emptied.beginning_with(seq, owners)
@@ -154,12 +154,12 @@ class Ledger:
         """Note any record, in the order of the log."""
         account = record["resource"]
         is_new = is_deletion(record) and account not in self.deleted
-        if is_new and len(account) <= ACCOUNT_CHARACTERS_MAX and self._has_room():
+        if is_new and len(account) <= ACCOUNT_CHARACTERS_MAX and self._take_room():
             self.deleted.add(account)
 
     def state(self, statement: Statement, *, is_elsewhere: bool = False) -> None:
         """Add a statement; one from elsewhere only explains others."""
-        if not self._has_room():
+        if not self._take_room():
             return
         self.statements[statement.seq] = statement
         if not is_elsewhere:
@@ -170,7 +170,7 @@ class Ledger:
         """Whether something was not remembered, so that nothing can be compared at the end."""
         return self._room < 0
 
-    def _has_room(self) -> bool:
+    def _take_room(self) -> bool:
         self._room -= 1
         return self._room >= 0
 
