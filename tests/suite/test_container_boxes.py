@@ -44,8 +44,6 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
         BOXES_DATA=str(data),
         BOX_IMAGE=IMAGE,
         DOCKER_GID=str(SOCKET.stat().st_gid),
-        SUBNET="172.30.86.0/24",
-        SERVICES_SUBNET="172.30.87.0/24",
     )
     try:
         composed.run("build", *(one for one in PARTS if one in BUILT), seconds=BUILD_SECONDS)

@@ -45,8 +45,8 @@ class Composed:
         self._environment = {
             **os.environ,
             "HTTP_PORT": str(support.free_port()),
-            "SUBNET": "172.30.84.0/24",
-            "SERVICES_SUBNET": "172.30.85.0/24",
+            "SUBNET": support.free_subnet(),
+            "SERVICES_SUBNET": support.free_subnet(),
             "COMPOSE_INTERACTIVE_NO_CLI": "1",
             **settings,
         }

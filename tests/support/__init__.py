@@ -37,16 +37,10 @@ def need_answer(command: list[str], otherwise: str) -> None:
 
 
 def install_from_npm(folder: Path, *packages: str) -> str:
-    """Install packages in a folder and return the path of node; otherwise skip or fail the test.
-
-    The network may drop the first attempt.
-    """
+    """Install packages in a folder and return the path of node; otherwise skip or fail the test."""
     node, npm = need("node", "npm")
     command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]
-    command += ["--prefix", str(folder), *packages]
-    attempts = (subprocess.run(command, cwd=folder, capture_output=True, check=False) for _ in range(2))
-    if all(ended.returncode != 0 for ended in attempts):
-        do_without(f"npm cannot install {' '.join(packages)}")
+    need_answer([*command, "--prefix", str(folder), *packages], f"npm cannot install {' '.join(packages)}")
     return node
 
 
@@ -71,6 +65,15 @@ def free_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def free_subnet() -> str:
+    """Return a range of addresses for a network of containers that no other test uses.
+
+    It is outside those from which the engine takes the next one for a network without a range.
+    """
+    high, low = divmod(free_port(), 256)
+    return f"10.{128 + high}.{low}.0/24"
 
 
 def _ports_of_this_worker() -> Iterator[int]:
