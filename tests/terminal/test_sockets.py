@@ -293,12 +293,14 @@ async def test_ping_gets_a_pong_with_its_time(owner: Owner) -> None:
 async def test_signal_reaches_the_foreground_process(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
-        await screen.type("echo start''ed; sleep 600\n")
+        # A child prints it, as the shell itself would print it before the child is in the foreground.
+        started = "sh -c \"echo start''ed; exec sleep 600\"\n"
+        await screen.type(started)
         await screen.until(b"started")
         await screen.control("signal", signal="INT")
         await screen.type("echo code=$?\n")
         await screen.until(b"code=130")
-        await screen.type("echo start''ed; sleep 600\n")
+        await screen.type(started)
         await screen.until(b"started", count=2)
         sent = await owner.client.post(f"/terminal/sessions/{session}/signal", json={"signal": "TERM"})
         assert sent.status_code == 204
