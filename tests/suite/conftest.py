@@ -17,6 +17,7 @@ import pytest
 from gatehouse import programs
 from shared.ids import new_id
 from tests import databases, support
+from tests.terminal.support import kill_holders
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -137,7 +138,10 @@ def running_suite(data_dir: Path, settings: dict[str, str] | None = None, **opti
     try:
         yield suite
     finally:
-        suite.stop()
+        try:
+            suite.stop()
+        finally:
+            kill_holders(data_dir)
 
 
 @contextmanager

@@ -93,10 +93,7 @@ class Service:
             if self._process is not None:
                 self._end(self._process)
         finally:
-            for pid in self.holders():
-                for victim in (pid, *children_of(pid)):
-                    with suppress(ProcessLookupError):
-                        os.kill(victim, signal.SIGKILL)
+            kill_holders(self.folder)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
@@ -107,9 +104,7 @@ class Service:
             pytest.fail(f"the service did not end in {END_SECONDS} s:\n{self.log.read_text()[-4000:]}")
 
     def holders(self) -> list[int]:
-        found = [pid for pid, line in command_lines() if "holder.main" in line and str(self.folder) in line]
-        forked = {child for pid in found for child in children_of(pid)}  # not yet replaced by the shell
-        return [pid for pid in found if pid not in forked]
+        return holders_in(self.folder)
 
     def memory_bytes(self) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -126,6 +121,20 @@ def command_lines() -> list[tuple[int, str]]:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
                 found.append((int(folder.name), line))
     return found
+
+
+def holders_in(folder: Path) -> list[int]:
+    found = [pid for pid, line in command_lines() if "holder.main" in line and str(folder) in line]
+    forked = {child for pid in found for child in children_of(pid)}  # not yet replaced by the shell
+    return [pid for pid in found if pid not in forked]
+
+
+def kill_holders(folder: Path) -> None:
+    """Kill the holders of this folder and their shells, which outlive the service by intent."""
+    for pid in holders_in(folder):
+        for victim in (pid, *children_of(pid)):
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
 
 
 def holders_of(session: str) -> list[int]:
