@@ -45,6 +45,10 @@ class AnswerLate(Unavailable):
     """The other service received the request, but did not respond in time."""
 
 
+class AnswerTooLarge(Unavailable):
+    """The other service sent more than the caller accepts."""
+
+
 class HttpClient:
     """A pooled HTTP client, created on first use."""
 
@@ -61,7 +65,25 @@ class HttpClient:
 
         A `bytes` body must be JSON already.
         """
-        return _outcome(url, await self._send(method, url, body, headers))
+        response = await self._send(method, url, body, headers)
+        return _outcome(url, response.status_code, response.content)
+
+    async def download(self, url: str, *, headers: dict[str, str], bytes_max: int) -> bytes:
+        """Fetch a document. More than `bytes_max` are not read, and raise AnswerTooLarge."""
+        import httpx
+
+        content, sent = bytearray(), {**_traced(), "Accept-Encoding": "identity", **headers}
+        try:
+            async with self._pool(url).stream("GET", url, headers=sent) as response:
+                async for piece in response.aiter_bytes():
+                    content += piece
+                    if len(content) > bytes_max:
+                        raise AnswerTooLarge
+        except httpx.HTTPError as error:
+            raise _failed(url, error) from error
+        if not response.is_success:
+            _outcome(url, response.status_code, bytes(content))
+        return bytes(content)
 
     async def long_poll(
         self,
@@ -103,8 +125,7 @@ class HttpClient:
     ) -> "httpx.Response":
         import httpx
 
-        request_id = current_request_id.get()
-        sent = {"Accept": "application/json", **({"X-Request-ID": request_id} if request_id else {})}
+        sent = {"Accept": "application/json", **_traced()}
         try:
             if isinstance(body, bytes):
                 sent["Content-Type"] = "application/json"
@@ -113,9 +134,7 @@ class HttpClient:
                 )
             return await self._pool(url).request(method, url, json=body, headers=sent | (headers or {}))
         except httpx.HTTPError as error:
-            say = log.debug if suite_is_starting() else log.warning
-            say("peer_unreachable", url=url, error=repr(error))
-            raise _failure(error) from error
+            raise _failed(url, error) from error
 
     def _pool(self, url: str) -> "httpx.AsyncClient":
         # Loading the CA certificates takes 10 MiB, which plain HTTP does not need.
@@ -199,6 +218,10 @@ class Peer:
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         return await self._client.request(method, f"{self._url}{path}", body=body, headers=self._headers())
 
+    async def download(self, path: str, *, bytes_max: int) -> bytes:
+        """Fetch a document, such as a PDF, of at most `bytes_max`."""
+        return await self._client.download(f"{self._url}{path}", headers=self._headers(), bytes_max=bytes_max)
+
     async def call_as(self, authorization: str, method: str, path: str) -> Any:
         """Call the public API with the caller's own `Authorization`: the peer decides what they may see."""
         headers = {"Authorization": authorization}
@@ -206,6 +229,18 @@ class Peer:
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
+
+
+def _traced() -> dict[str, str]:
+    request_id = current_request_id.get()
+    return {"X-Request-ID": request_id} if request_id else {}
+
+
+def _failed(url: str, error: "httpx.HTTPError") -> Unavailable:
+    """Log the failure, and return what to raise."""
+    say = log.debug if suite_is_starting() else log.warning
+    say("peer_unreachable", url=url, error=repr(error))
+    return _failure(error)
 
 
 def _failure(error: "httpx.HTTPError") -> Unavailable:
@@ -218,25 +253,21 @@ def _failure(error: "httpx.HTTPError") -> Unavailable:
     return AnswerLost() if is_lost else NotReached()
 
 
-def _outcome(url: str, response: "httpx.Response") -> Any:
-    document = _json(response)
-    if response.is_success:
+def _outcome(url: str, status: int, content: bytes) -> Any:
+    document = _json(content)
+    if 200 <= status < 300:
         return document
-    if (
-        response.is_client_error
-        and isinstance(document, dict)
-        and response.status_code not in (401, 403, 429)
-    ):
-        raise PeerRefusal(response.status_code, document)
+    if 400 <= status < 500 and isinstance(document, dict) and status not in (401, 403, 429):
+        raise PeerRefusal(status, document)
     # 401 and 403 are faults in the suite's configuration, which the caller cannot fix.
-    log.error("peer_failed", url=url, status=response.status_code)
+    log.error("peer_failed", url=url, status=status)
     raise Unavailable
 
 
-def _json(response: "httpx.Response") -> Any:
-    if not response.content:
+def _json(content: bytes) -> Any:
+    if not content:
         return None
     try:
-        return json.loads(response.content)
+        return json.loads(content)
     except ValueError:
         return None

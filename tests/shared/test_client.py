@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from shared.errors import InvalidToken, Unavailable
-from shared.peers.client import INTERNAL_TOKEN_SECONDS, HttpClient, InternalTokens, Peer, PeerRefusal
+from shared.peers.client import (
+    INTERNAL_TOKEN_SECONDS,
+    AnswerLost,
+    AnswerTooLarge,
+    HttpClient,
+    InternalTokens,
+    Peer,
+    PeerRefusal,
+)
 from shared.process.observe import current_request_id
 from shared.testing import token
 from tests.shared.notes.app import Settings
@@ -210,3 +218,30 @@ def test_internal_token_names_its_sender_and_is_valid_for_one_receiver(
         tokens.verify(tokens.issue("orders"))
     with pytest.raises(InvalidToken):
         tokens.verify(tokens.issue("notes") + "x")
+
+
+async def test_download_is_bounded_and_refusals_keep_their_code(make_settings: Callable[..., Any]) -> None:
+    client = HttpClient()
+    documents = {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n%PDF": b"%PDF",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n%PDF-": AnswerTooLarge,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n%PD": AnswerLost,
+        b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}": Unavailable,
+    }
+    found: list[Any] = []
+    for answer in documents:
+        async with answering(answer) as url:
+            peer = Peer.of(make_settings(Settings), client, name="notes", url=url)
+            try:
+                found.append(await peer.download("/internal/x", bytes_max=4))
+            except Unavailable as error:
+                found.append(type(error))
+    gone = b'HTTP/1.1 404 Gone\r\nContent-Length: 15\r\n\r\n{"code":"gone"}'
+    async with answering(gone) as url:
+        peer = Peer.of(make_settings(Settings), client, name="notes", url=url)
+        with pytest.raises(PeerRefusal) as raised:
+            await peer.download("/internal/x", bytes_max=400)
+    await client.close()
+
+    assert found == [*documents.values()]
+    assert raised.value.code == "gone"
