@@ -4,6 +4,8 @@ from datetime import datetime
 
 from shared.events import Event
 
+INVOICE_BYTES_MAX = 1024 * 1024  # of a PDF; orders renders none that is larger
+
 
 class InvoiceIssued(Event):
     """An invoice or a credit note was issued. What it states is read from orders."""

@@ -27,7 +27,7 @@ from services.orders.handlers import invoices, orders, products, purchases, stoc
 from services.orders.invoices.media import PDF
 from shared.errors import NotFound, Overloaded, TooLarge, Unavailable, UnsupportedMediaType
 from shared.http.operations import Operation
-from shared.identity.tokens import admin
+from shared.identity.tokens import admin, internal
 from shared.pdf.errors import NotRendered
 
 PRODUCT = "/products/{product_id}"
@@ -116,6 +116,14 @@ OPERATIONS = [
         scope=READ,
         also={200: PDF},
         errors=_NO_PDF,
+    ),
+    Operation(
+        "GET",
+        "/internal/invoices/{invoice_id}/pdf",
+        invoices.open_invoice,
+        access=internal,
+        answer_types=(PDF,),
+        errors=(NotFound, *_NO_PDF),
     ),
     Operation("GET", "/invoices", invoices.list_invoices, scope=READ, errors=(NotFound,)),
     Operation("GET", "/products", products.list_products, scope=READ_PRODUCTS, errors=(NotFound,)),

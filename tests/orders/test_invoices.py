@@ -418,3 +418,21 @@ async def test_what_was_issued_never_changes(orders: httpx.AsyncClient, database
     assert await shown(orders, order, me) == invoice
     with closing(Database(database_url, pool_size=1)) as database, database.transaction() as session:
         assert len(session.connection().execute(select(INVOICES.c.id)).all()) == 1
+
+
+async def test_notifications_service_reads_the_pdf_of_an_invoice_and_nobody_else_does(
+    orders: httpx.AsyncClient,
+) -> None:
+    me = bearer(token())
+    order = await confirmed(orders, me)
+    invoice = (await issue(orders, order, me)).json()["id"]
+    path = f"/internal/invoices/{invoice}/pdf"
+    service = bearer(internal_token("orders", issuer="notifications"))
+    sent = await orders.get(path, headers=service)
+    shown = await orders.get(f"/orders/{order}/invoice", headers=me)
+    unknown = await orders.get(f"/internal/invoices/{new_id()}/pdf", headers=service)
+
+    assert (sent.status_code, sent.headers["content-type"]) == (200, "application/pdf")
+    assert sent.content == shown.content
+    assert unknown.status_code == 404
+    assert [(await orders.get(path, headers=who)).status_code for who in ({}, me, ADMIN)] == [401, 401, 401]

@@ -71,6 +71,12 @@ async def show_credit_note(
     return await _shown(found, request, documents)
 
 
+async def open_invoice(invoice_id: Id, database: Database, documents: Documents) -> Response:
+    """Return the PDF of an invoice or a credit note, for the mail about it."""
+    found = await database.in_thread(_open, database, invoice_id)
+    return Response(await documents.pdf_of(found), media_type=PDF, headers={"cache-control": "no-store"})
+
+
 def list_invoices(query: ListInvoices, caller: Caller, session: Session) -> Page[InvoiceOut]:
     """List your invoices and credit notes, newest first; admins see those of all accounts."""
     owner = query.user_id or (None if caller.is_admin else caller.id)
@@ -112,5 +118,13 @@ def _find(database: Database, caller: Caller, order_id: str, kind: InvoiceKind) 
     with database.transaction(write=False) as session:
         found = issuing.find(session, order_id, kind)
     if found is None or not caller.owns(found["user_id"]):
+        raise NotFound
+    return found
+
+
+def _open(database: Database, invoice_id: str) -> dict[str, Any]:
+    with database.transaction(write=False) as session:
+        found = issuing.find_by_id(session, invoice_id)
+    if found is None:
         raise NotFound
     return found

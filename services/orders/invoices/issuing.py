@@ -28,6 +28,11 @@ CREDITABLE = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
 _OF_ORDER = Rows(
     select(INVOICES).where(INVOICES.c.order_id == bindparam("order_id"), INVOICES.c.kind == bindparam("kind"))
 )
+_BY_ID = Rows(select(INVOICES).where(INVOICES.c.id == bindparam("id")))
+
+
+def find_by_id(session: Session, invoice_id: str) -> dict[str, Any] | None:
+    return _BY_ID.one(session, id=invoice_id)
 
 
 def find(session: Session, order_id: str, kind: InvoiceKind) -> dict[str, Any] | None:
