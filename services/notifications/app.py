@@ -10,6 +10,7 @@ from services.notifications.digests import Digests
 from services.notifications.duties import duties
 from services.notifications.events import consumes
 from services.notifications.feed import listening
+from services.notifications.mail.attachments import Invoices, Orders
 from services.notifications.mail.mailer import Mailer
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.transports import transport_of
@@ -43,7 +44,10 @@ def create_app(settings: Settings) -> Starlette:
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
     sends = settings.transport != "none"
-    mailer = [Mailer(settings, database, mails, changes, transport_of(settings))] if sends else []
+    invoices = Invoices(
+        Orders.of(settings, client, name="orders", url=settings.orders_url), settings.mail_timeout_seconds
+    )
+    mailer = [Mailer(settings, database, mails, changes, transport_of(settings), invoices)] if sends else []
     return create_service(
         settings,
         OPERATIONS,

@@ -30,6 +30,7 @@ from contracts.support import (
 )
 from services.notifications import digests, notices, of_support
 from services.notifications.kinds import NoticeType, Severity
+from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.mails import Mail
 from services.notifications.mail.templates import TEMPLATES, built_in
 from services.notifications.models import (
@@ -96,9 +97,13 @@ def of_issued_invoice(_: Session, event: InvoiceIssued) -> Iterator[Notice]:
     """Notify the owner of the order of an invoice or a credit note."""
     words = event.kind.replace("_", " ")
     content = f"The {words} {event.number} over {_amount(event)} can be read as a PDF with your order."
-    data = {"order_id": event.order_id, "number": event.number}
     yield Notice(
-        event.user_id, NoticeType.INVOICE_ISSUED, f"Your {words} was issued", content, Severity.INFO, data
+        event.user_id,
+        NoticeType.INVOICE_ISSUED,
+        f"Your {words} was issued",
+        content,
+        data={"order_id": event.order_id, "number": event.number},
+        invoice=WantedInvoice(event.invoice_id, event.number),
     )
 
 

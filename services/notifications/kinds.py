@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.notifications.mail.templates import NOTICE, TICKET
+from services.notifications.mail.templates import INVOICE, NOTICE, TICKET
 
 
 class Channel(StrEnum):
@@ -59,7 +59,9 @@ class Kind:
 KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.ORDER_PLACED: Kind("You placed an order."),
     NoticeType.ORDER_CHANGED: Kind("The status of one of your orders changed."),
-    NoticeType.INVOICE_ISSUED: Kind("An invoice or a credit note of one of your orders was issued."),
+    NoticeType.INVOICE_ISSUED: Kind(
+        "An invoice or a credit note of one of your orders was issued.", template=INVOICE
+    ),
     NoticeType.SYNC_FAILED: Kind("A sync of the AWS accounts failed; only admins receive this."),
     NoticeType.SECURITY_ALERT: Kind(
         "A change to the security of your account. Act on it if it was not you.",

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from services.notifications.digests import Digests, may_be_mailed
 from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
+from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.mail.templates import TICKET
 from services.notifications.models import (
@@ -42,6 +43,7 @@ class Notice:
     content: str
     severity: Severity = Severity.INFO
     data: Mapping[str, str] = field(default_factory=dict)
+    invoice: WantedInvoice | None = None  # attached to its mail
 
 
 class Desk:
@@ -112,6 +114,7 @@ class Desk:
             user_id=notice.user_id,
             unsubscribe=self._links.url(notice.user_id, notice.type),
             planned=timing.after_quiet(now()),
+            invoice=notice.invoice,
             is_capped=Channel.EMAIL not in KINDS[notice.type].fixed,
         )
         self.mails.add(session, mail)

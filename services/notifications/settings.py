@@ -40,6 +40,7 @@ class Settings(SealingSettings, OutboundSettings):
 
     port: int = Field(default=8088, ge=1, le=65535)
     notification_days: int = Field(default=90, ge=1, le=3650)
+    orders_url: str = "http://127.0.0.1:8082"
     smtp_url: SecretStr = SecretStr("")
     mail_transport: Literal["auto", "file", "smtp", "none"] = "auto"
     mail_from: str = "no-reply@gatehouse.invalid"

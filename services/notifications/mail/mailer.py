@@ -25,8 +25,9 @@ from sqlmodel import Session
 from contracts.links import open_link
 from services.notifications.mail import texts
 from services.notifications.mail.addresses import BadAddress
+from services.notifications.mail.attachments import Invoices, NotFetched, WantedInvoice
 from services.notifications.mail.mails import ATTEMPTS_MAX, QUEUE, Mails, State
-from services.notifications.mail.messages import Sender, build
+from services.notifications.mail.messages import Attachment, Message, Sender, build
 from services.notifications.mail.rendering import TextFault, render
 from services.notifications.mail.templates import TEMPLATES, Text, built_in
 from services.notifications.mail.transports import Away, NotSent, Refused, Transport
@@ -67,12 +68,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of an attempt: accepted, refused permanently, to be retried, or the server is down."""
+    """The outcome of an attempt.
 
-    kind: Literal["sent", "refused", "deferred", "away", "stopped"]
+    The server accepted or refused it, it is to be retried, the server is down, its attachment is not
+    available yet or unknown, or the service stops.
+    """
+
+    kind: Literal["sent", "refused", "deferred", "away", "unready", "missing", "stopped"]
     code: str | None = None
     error: str | None = None
     bounced: str | None = None  # the address that does not exist
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it uses up an attempt: an outage is not the mail's fault."""
+        return self.kind in ("deferred", "missing")
 
 
 class Breaker:
@@ -90,7 +100,9 @@ class Breaker:
         return self._failures >= FAILURES_UNTIL_OPEN
 
     def note(self, outcome: Outcome) -> None:
-        if outcome.kind == "stopped" or (outcome.kind == "away" and self.wait_seconds):
+        if outcome.kind in ("stopped", "unready", "missing") or (
+            outcome.kind == "away" and self.wait_seconds
+        ):
             return  # of attempts that were made at once with the one that opened it, and so say nothing new
         self._failures = self._failures + 1 if outcome.kind == "away" else 0
         times = self._failures - FAILURES_UNTIL_OPEN
@@ -104,9 +116,15 @@ class Mailer:
     """Sends while it is open: `async with Mailer(…)`."""
 
     def __init__(
-        self, settings: Settings, database: Database, mails: Mails, changes: Changes, transport: Transport
+        self,
+        settings: Settings,
+        database: Database,
+        mails: Mails,
+        changes: Changes,
+        transport: Transport,
+        invoices: Invoices,
     ) -> None:
-        self._settings, self._database = settings, database
+        self._settings, self._database, self._invoices = settings, database, invoices
         self._mails, self._changes, self._transport = mails, changes, transport
         self._sender = Sender(settings.mail_from, settings.mail_from_name, settings.mail_reply_to)
         self._breaker = Breaker()
@@ -163,8 +181,7 @@ class Mailer:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _handle(self, job: Job) -> None:
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._threads, self._send, job)
+        outcome = await self._attempt(job)
         reached("mail: sent")
         self._breaker.note(outcome)
         SENT.labels(outcome.kind).inc()
@@ -228,15 +245,30 @@ class Mailer:
             mine = update(DELIVERIES).where(DELIVERIES.c.id.in_([job.row["id"] for job in jobs]))
             execute(mine.values(state=State.SENDING, attempts=DELIVERIES.c.attempts + 1))
 
-    def _send(self, job: Job) -> Outcome:
+    async def _attempt(self, job: Job) -> Outcome:
+        """Fetch the attachment if there is one, then submit the mail in a worker thread."""
+        mail_id, attached = job.row["id"], None
+        try:
+            content = json.loads(self._mails.sealed.open(mail_id, job.row["sealed"] or ""))
+            if (wanted := content.get("invoice")) is not None:  # missing in mails of earlier versions
+                attached = await self._invoices.fetch(WantedInvoice(**wanted))
+        except (SealBroken, KeyMissing) as error:
+            return _not_made(mail_id, error)
+        except NotFetched as error:
+            return Outcome(error.kind, error.code)
+        if attached is not None and not await self._database.read(self._mails.has, mail_id):
+            return Outcome("stopped")  # its account was deleted while the invoice was fetched
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._send, job, content, attached)
+
+    def _send(self, job: Job, content: Mapping[str, Any], attached: Attachment | None) -> Outcome:
         """Make an attempt, in a worker thread."""
         if self._stopping.is_set():
             return Outcome("stopped")
         try:
-            message = self._message(job)
-        except (SealBroken, KeyMissing, TextFault, BadAddress) as error:
-            log.error("mail_not_made", mail_id=job.row["id"], error=repr(error))  # noqa: TRY400
-            return Outcome("refused", "not_made", str(error))
+            message = self._message(job, content, attached)
+        except (TextFault, BadAddress) as error:
+            return _not_made(job.row["id"], error)
         try:
             self._transport.send(message)
         except Refused as error:
@@ -249,9 +281,8 @@ class Mailer:
             return Outcome("deferred", error.code, error.detail)
         return Outcome("sent")
 
-    def _message(self, job: Job) -> Any:
+    def _message(self, job: Job, content: Mapping[str, Any], attached: Attachment | None) -> Message:
         row = job.row
-        content = json.loads(self._mails.sealed.open(row["id"], row["sealed"] or ""))
         values: dict[str, str] = content["values"]
         if content["link"] is not None:
             values["link"] = open_link(self._settings.internal_secrets, row["id"], content["link"])
@@ -266,6 +297,7 @@ class Mailer:
             rendered,
             self._sender,
             unsubscribe=content.get("unsubscribe"),  # missing in mails of earlier versions
+            attached=attached,
         )
 
     def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
@@ -279,19 +311,23 @@ class Mailer:
         if outcome.kind == "sent":
             mails.queue.finish(session, leased)
             mails.end(session, mail_id, State.SENT)
-        elif outcome.kind == "refused" or (outcome.kind == "deferred" and leased.attempts >= ATTEMPTS_MAX):
+        elif outcome.kind == "refused" or (outcome.is_counted and leased.attempts >= ATTEMPTS_MAX):
             mails.queue.finish(session, leased)
             mails.end(session, mail_id, State.FAILED, outcome.code, error)
             log.error("mail_failed", mail_id=mail_id, template=job.row["template"], code=outcome.code)
             if outcome.bounced is not None:
                 mails.suppress(session, outcome.bounced, "bounce")
         else:
-            # Only attempts with a response from the server count: an outage is not the mail's fault.
-            counted = leased.attempts if outcome.kind == "deferred" else leased.attempts - 1
+            counted = leased.attempts if outcome.is_counted else leased.attempts - 1
             mails.queue.put_off(session, leased, _pause(outcome, job), attempts=counted)
             again = {"state": State.QUEUED, "code": outcome.code, "error": error}
             session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == mail_id).values(again))
         reached("mail: settling")
+
+
+def _not_made(mail_id: str, error: Exception) -> Outcome:
+    log.error("mail_not_made", mail_id=mail_id, error=repr(error))
+    return Outcome("refused", "not_made", str(error))
 
 
 def _quiet_until(
@@ -306,7 +342,7 @@ def _quiet_until(
 def _pause(outcome: Outcome, job: Job) -> timedelta:
     if outcome.kind == "stopped":
         return timedelta(0)
-    if outcome.kind == "away":
+    if outcome.kind in ("away", "unready"):
         pause = pause_after(job.number, AWAY_FIRST, AWAY_MAX)
     else:
         pause = pause_after(job.leased.attempts, RETRY_FIRST, RETRY_MAX)

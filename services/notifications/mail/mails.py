@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, hash_of, read_address
+from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.models import ATTEMPTS, DELIVERIES, SUPPRESSIONS, WORK
 from services.notifications.settings import Settings
 from shared.clock import now
@@ -22,8 +23,9 @@ from shared.work.changes import Changes
 from shared.work.leased import Queue
 
 QUEUE = "mail"
-# A lease covers a whole mail: connecting, a login, and each command may take MAIL_TIMEOUT_SECONDS.
-LEASE_TIMEOUTS = 12
+# A lease covers a whole mail: fetching an attachment, connecting, a login, and each command may take
+# MAIL_TIMEOUT_SECONDS.
+LEASE_TIMEOUTS = 13
 ATTEMPTS_MAX = 8
 SUPPRESSED_FOR = timedelta(days=30)
 FORGOTTEN_AT_ONCE = 1_000
@@ -57,6 +59,7 @@ class Mail:
     link: str | None = None
     expires: datetime | None = None
     planned: datetime | None = None  # the earliest time, if it respects quiet hours
+    invoice: WantedInvoice | None = None  # fetched from orders when it is sent, and attached
     unsubscribe: str | None = None  # the link that ends such mails
     is_capped: bool = False  # counts towards the daily limit of its address, and is not sent beyond it
 
@@ -88,6 +91,7 @@ class Mails:
             "values": dict(mail.values),
             "link": mail.link,
             "unsubscribe": mail.unsubscribe,
+            "invoice": None if mail.invoice is None else asdict(mail.invoice),
         }
         is_queued = state is State.QUEUED
         row = {

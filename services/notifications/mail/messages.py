@@ -35,6 +35,14 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A PDF in a mail. Its name is ours: letters, digits, hyphens and `.pdf`."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A mail ready to be submitted: a name for files, the addresses of its envelope, and its bytes."""
 
@@ -58,6 +66,7 @@ def build(
     sender: Sender,
     *,
     unsubscribe: str | None = None,
+    attached: Attachment | None = None,
 ) -> Message:
     """Build the mail; raise BadAddress if it cannot be addressed.
 
@@ -79,6 +88,9 @@ def build(
     mail.set_content(rendered.text, cte=_encoding(rendered.text))
     mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
     mail.set_boundary(f"=_{mail_id}")
+    if attached is not None:
+        mail.add_attachment(attached.content, maintype="application", subtype="pdf", filename=attached.name)
+        mail.set_boundary(f"=_{mail_id}_mixed")  # around the texts, which keep theirs
     return Message(f"{mail_id}-{template}", own.addr_spec, recipient.addr_spec, mail.as_bytes())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 NOTICE = "notice"
+INVOICE = "invoice"
 TICKET = "ticket"
 DIGEST = "digest"
 TEST = "test"
@@ -78,6 +79,14 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "password_changed": Template("The password was changed.", _ACCOUNT),
         NOTICE: Template(
             "A notification also reaches its recipient by e-mail.", ("title", "content", "origin")
+        ),
+        INVOICE: Template(
+            "An invoice or a credit note was issued; the mail contains it as a PDF.",
+            ("title", "content", "origin"),
+            {
+                "title": "Your invoice was issued",
+                "content": "The invoice INV-2026-000042 over 99.99 USD can be read as a PDF with your order.",
+            },
         ),
         TICKET: Template(
             "A notification about a support ticket also reaches its recipient by e-mail.",
