@@ -1,5 +1,6 @@
 """What happens at every sign-in and token goes directly to the driver, without SQLAlchemy's overhead."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
+from shared.data.together import Outcome, Piece, Together
 from tests.auth.oauth.support import ask_token, create_client
 from tests.auth.support import login, register
 
@@ -57,3 +59,27 @@ async def test_client_credentials_execute_all_statements_in_the_driver(auth: htt
         assert (await ask_token(auth, machine, grant_type="client_credentials")).status_code == 200
 
     assert statements == []
+
+
+async def test_concurrent_client_credentials_share_transactions(
+    auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await create_client(
+        auth, grant_types=["client_credentials"], redirect_uris=[], scopes=["orders:read"]
+    )
+    commit, sizes = Together._commit, list[int]()
+
+    def counted(self: Together, pieces: list[Piece]) -> list[Outcome]:
+        sizes.append(len(pieces))
+        return commit(self, pieces)
+
+    monkeypatch.setattr(Together, "_commit", counted)
+    given = [ask_token(auth, machine, grant_type="client_credentials") for _ in range(8)]
+    refused = ask_token(auth, machine, grant_type="client_credentials", scope="orders:write")
+    *answers, refusal = await asyncio.gather(*given, refused)
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert refusal.json()["error"] == "invalid_scope"
+    assert len({answer.json()["access_token"] for answer in answers}) == 8
+    assert sum(sizes) == 9
+    assert len(sizes) < 9

@@ -59,7 +59,8 @@ async def issue_token(request: Request, database: Database, server: OAuthServer,
         given = await _form(request, server.issuer)
         credentials = _credentials(request, given, trail)
         trail.add(grant_type=(given.values.get("grant_type") or "")[:50])
-        body = await database.run(_issue, server, credentials, given, trail)
+        run = database.run_together if server.tokens.is_frequent(given) else database.run
+        body = await run(_issue, server, credentials, given, trail)
     except OAuthError as error:
         body = error
     if isinstance(body, OAuthError):

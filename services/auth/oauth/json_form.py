@@ -25,7 +25,8 @@ async def issue_token_for_json(
     try:
         credentials = ClientCredentials.read(request.headers.get("authorization"), given)
         trail.resource = credentials.recordable_id
-        answer = await database.run(_issue, server, credentials, given, trail)
+        run = database.run_together if server.tokens.is_frequent(given) else database.run
+        answer = await run(_issue, server, credentials, given, trail)
     except OAuthError as error:
         answer = error
     if not isinstance(answer, OAuthError):

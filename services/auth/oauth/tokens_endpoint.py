@@ -23,6 +23,7 @@ from services.auth.sessions.tokens import sign_in_claims
 from shared.caller import Caller
 
 Body = dict[str, Any]
+OF_CLIENTS = "client_credentials"
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
@@ -39,8 +40,13 @@ class TokenEndpoint:
             "authorization_code": self._redeem,
             "refresh_token": self._refresh,
             DEVICE_GRANT: self._of_device,
-            "client_credentials": lambda _, client, given: self._of_client(client, given),
+            OF_CLIENTS: lambda _, client, given: self._of_client(client, given),
         }
+
+    @staticmethod
+    def is_frequent(given: Parameters) -> bool:
+        """Whether requests may share a transaction: this grant reads one row and writes only its record."""
+        return given.values.get("grant_type") == OF_CLIENTS
 
     def issue(self, storage: Storage, credentials: ClientCredentials, given: Parameters) -> Body | OAuthError:
         try:
