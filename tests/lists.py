@@ -447,6 +447,16 @@ def _delivery(number: int) -> dict[str, Any]:
     }
 
 
+def _suppression(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "to_hash": f"{number:064}",
+        "channel": "email",
+        "reason": "admin" if number < 2 * FEW else "bounce",
+        "created": moment(number),
+    }
+
+
 def _webhook(number: int) -> dict[str, Any]:
     return {
         "id": row_id(number),
@@ -602,6 +612,7 @@ LISTS = {
         {
             "NOTIFICATIONS": _notification,
             "DELIVERIES": _delivery,
+            "SUPPRESSIONS": _suppression,
             "WEBHOOKS": _webhook,
             "WEBHOOK_DELIVERIES": _webhook_message,
         },
@@ -610,6 +621,8 @@ LISTS = {
             "type": ("message", "order.placed"),
             "state": ("failed", "sent"),
             "user_id": (SMALL, LARGE),
+            "channel": ("email", "email"),
+            "reason": ("admin", "bounce"),
             "webhook_id": (row_id(FEW + 1),),
             "/notifications/webhooks/{webhook_id}/messages?state": ("failed", "delivered"),
         },

@@ -18,6 +18,7 @@ from services.notifications.models import EVENTS, IDEMPOTENCY
 from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
 from services.notifications.settings import Settings
+from services.notifications.suppressions import Suppressions
 from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
 from services.notifications.webhooks.outcomes import Health
@@ -36,7 +37,8 @@ log = structlog.get_logger(__name__)
 def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     client, changes = HttpClient(), Changes()
-    mails = Mails(settings, changes)
+    suppressions = Suppressions(settings)
+    mails = Mails(settings, changes, suppressions)
     outbox, secrets = Outbox(settings, changes), Secrets(settings)
     links = Links(settings)
     digests = Digests(mails, links, settings.origin)
@@ -62,6 +64,7 @@ def create_app(settings: Settings) -> Starlette:
             Outbox: outbox,
             Outbound: outbound,
             Secrets: secrets,
+            Suppressions: suppressions,
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
         },
         events=Events(EVENTS, consumes(desk), SUBSCRIBERS),

@@ -89,8 +89,8 @@ def delete_old_deliveries(database: Database, kept: timedelta) -> int:
 
 def delete_old_suppressions(database: Database) -> int:
     """Delete a batch of suppressions that have ended."""
-    over = select(SUPPRESSIONS.c.to_hash).where(SUPPRESSIONS.c.until <= now())
-    return _delete(database, SUPPRESSIONS.c.to_hash, over.order_by(SUPPRESSIONS.c.until).limit(BATCH_ROWS))
+    over = select(SUPPRESSIONS.c.id).where(SUPPRESSIONS.c.until <= now())
+    return _delete(database, SUPPRESSIONS.c.id, over.order_by(SUPPRESSIONS.c.until).limit(BATCH_ROWS))
 
 
 def delete_old_messages(database: Database, kept: timedelta) -> int:

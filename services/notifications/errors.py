@@ -15,6 +15,12 @@ class NotFailed(Conflict):
     code = "not_failed"
 
 
+class Suppressed(Conflict):
+    """Nothing is sent to this address; `reason` says why. Lift the suppression first."""
+
+    code = "suppressed"
+
+
 class NotQueued(Conflict):
     """Only a waiting delivery can be cancelled; `state_now` is its state."""
 

@@ -153,15 +153,27 @@ class Attempt(Table, table=True):
 
 
 class Suppression(Table, table=True):
-    """An address to which nothing is sent for a while, because it does not exist."""
+    """A reason for which nothing is sent to an address, which is stored only as a hash.
+
+    An address has a row for each reason. `by` is the admin who added it. Without `until` it does not end.
+    """
 
     __tablename__ = "suppressions"
-    __table_args__ = (Index("ix_suppressions_until", "until"),)
+    __table_args__ = (
+        Index("ix_suppressions_to_hash_reason", "to_hash", "reason", unique=True),
+        Index("ix_suppressions_channel_id", "channel", "id"),
+        Index("ix_suppressions_reason_id", "reason", "id"),
+        Index("ix_suppressions_channel_reason_id", "channel", "reason", "id"),
+        Index("ix_suppressions_until", "until", **rows_where("until IS NOT NULL")),
+    )
 
-    to_hash: str = Field(primary_key=True, max_length=64)
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    to_hash: str = Field(max_length=64)
+    channel: str = Field(max_length=10)
     reason: str = Field(max_length=20)
+    by: str | None = Field(default=None, max_length=ID_CHARACTERS)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    until: datetime = Field(sa_type=UtcDateTime)
+    until: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class MailText(Table, table=True):

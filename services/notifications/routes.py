@@ -11,10 +11,18 @@ from services.notifications.errors import (
     NotEnded,
     NotFailed,
     NotQueued,
+    Suppressed,
     TooManyWebhooks,
     WebhookDisabled,
 )
-from services.notifications.handlers import deliveries, own, templates, unsubscribing, webhooks
+from services.notifications.handlers import (
+    deliveries,
+    own,
+    suppressions,
+    templates,
+    unsubscribing,
+    webhooks,
+)
 from services.notifications.unsubscribing import PATH as UNSUBSCRIBE
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
@@ -65,7 +73,9 @@ OPERATIONS: list[Operation] = [
     Operation("PUT", "/notifications/preferences/mails", own.change_mail_timing, scope=WRITE),
     _for_admins("GET", "/notifications/deliveries", deliveries.list_deliveries),
     _for_admins("GET", _DELIVERY, deliveries.show_delivery, errors=_UNKNOWN),
-    _for_admins("POST", f"{_DELIVERY}/retry", deliveries.retry_delivery, errors=(*_UNKNOWN, NotFailed)),
+    _for_admins(
+        "POST", f"{_DELIVERY}/retry", deliveries.retry_delivery, errors=(*_UNKNOWN, NotFailed, Suppressed)
+    ),
     _for_admins("POST", f"{_DELIVERY}/cancel", deliveries.cancel_delivery, errors=(*_UNKNOWN, NotQueued)),
     _for_admins(
         "POST",
@@ -74,7 +84,16 @@ OPERATIONS: list[Operation] = [
         status=202,
         errors=(MailsAreOff, TooManyRequests),
     ),
-    _for_admins("POST", "/notifications/suppressions/lift", deliveries.allow_address),
+    _for_admins("GET", "/notifications/suppressions", suppressions.list_suppressions),
+    _for_admins("POST", "/notifications/suppressions", suppressions.add_suppression, status=201),
+    _for_admins(
+        "DELETE",
+        "/notifications/suppressions/{suppression_id}",
+        suppressions.remove_suppression,
+        status=204,
+        errors=_UNKNOWN,
+    ),
+    _for_admins("POST", "/notifications/suppressions/lift", suppressions.allow_address),
     _for_admins("GET", "/notifications/templates", templates.list_templates),
     _for_admins("GET", _TEMPLATE, templates.show_template, errors=_UNKNOWN),
     _for_admins("PUT", _TEMPLATE, templates.change_template, errors=_UNKNOWN),

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -10,9 +12,13 @@ import httpx
 import pytest
 
 from services.notifications.app import create_app
+from services.notifications.mail import mailer
 from services.notifications.settings import Settings
 from shared.testing import running
-from tests.notifications.support import ACCOUNTS
+from shared.work import changes
+from tests.notifications import smtp
+from tests.notifications.smtp import OK, Server
+from tests.notifications.support import ACCOUNTS, KEY_SECRET, Start
 
 
 class Auth(BaseHTTPRequestHandler):
@@ -51,3 +57,42 @@ def settings(make_settings: Callable[..., Any], database_url: str, auth_url: str
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app, settings) as client:
         yield client
+
+
+@pytest.fixture(scope="package")
+def smtp_server() -> Iterator[Server]:
+    with smtp.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(smtp_server: Server) -> Server:
+    smtp_server.at_recipient = lambda _: OK
+    smtp_server.at_content = lambda _: OK
+    return smtp_server
+
+
+@pytest.fixture
+def start(
+    make_settings: Callable[..., Any],
+    database_url: str,
+    auth_url: str,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Start:
+    """Starts services that send to the server, and try again at once."""
+    monkeypatch.setattr(mailer, "RETRY_FIRST", timedelta(0))
+    monkeypatch.setattr(mailer, "AWAY_FIRST", timedelta(0))
+    monkeypatch.setattr(changes, "LOOK_SECONDS_LISTENING", 0.05)
+
+    def starting(**values: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        usual = {
+            "database_url": database_url,
+            "auth_url": auth_url,
+            "key_secret": KEY_SECRET,
+            "smtp_url": f"smtp://127.0.0.1:{server.port}",
+            "mail_from": "no-reply@example.com",
+        }
+        return running(create_app, make_settings(Settings, **{**usual, **values}))
+
+    return starting

@@ -1,5 +1,7 @@
 """Accounts, and events as the other services send them."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +19,10 @@ ANN, BEN = new_id(), new_id()
 ACCOUNTS = {one: {"id": one, "email": f"{one[-4:]}@example.com"} for one in (ANN, BEN)}
 ADMIN_ID = new_id()
 ADMIN = bearer(token(ADMIN_ID, role="admin"))
+KEY_SECRET = "5e0f8a1b2c3d4e5f60718293a4b5c6d7"
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+Start = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 def person() -> tuple[str, dict[str, str]]:

@@ -19,6 +19,7 @@ from services.notifications.mail import mailer
 from services.notifications.mail.mails import Mails, State
 from services.notifications.models import DELIVERIES, DIGEST_ITEMS, PREFERENCES, WORK
 from services.notifications.settings import Settings
+from services.notifications.suppressions import Suppressions
 from services.notifications.unsubscribing import Links
 from shared.clock import now
 from shared.data.database import Database
@@ -60,7 +61,7 @@ class Stored:
 
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database_url, pool_size=4)
-        mails = Mails(settings, Changes())
+        mails = Mails(settings, Changes(), Suppressions(settings))
         self.digests = Digests(mails, Links(settings), settings.origin)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:

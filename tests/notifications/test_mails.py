@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,18 +12,17 @@ from sqlmodel import Session
 
 from contracts.events import AccountDeleted, MailRequested
 from contracts.links import seal_link
-from services.notifications.app import create_app
 from services.notifications.mail import mailer
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
-from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
-from shared.work import changes
-from tests.notifications import smtp
+from shared.testing import TEST_INTERNAL_SECRET, bearer, token
 from tests.notifications.smtp import OK, Server
 from tests.notifications.support import (
     ADMIN,
     ADMIN_ID,
+    KEY_SECRET,
+    Start,
     account,
     person,
     placed,
@@ -35,48 +33,6 @@ from tests.notifications.support import (
 
 SECONDS = 60
 LINK = "https://api.example.com/auth/reset?token=abc-DEF_123"
-KEY_SECRET = "5e0f8a1b2c3d4e5f60718293a4b5c6d7"
-
-Start = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
-
-
-@pytest.fixture(scope="module")
-def smtp_server() -> Iterator[Server]:
-    with smtp.serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(smtp_server: Server) -> Server:
-    smtp_server.at_recipient = lambda _: OK
-    smtp_server.at_content = lambda _: OK
-    return smtp_server
-
-
-@pytest.fixture
-def start(
-    make_settings: Callable[..., Any],
-    database_url: str,
-    auth_url: str,
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Start:
-    """Starts services that send to the server, and try again at once."""
-    monkeypatch.setattr(mailer, "RETRY_FIRST", timedelta(0))
-    monkeypatch.setattr(mailer, "AWAY_FIRST", timedelta(0))
-    monkeypatch.setattr(changes, "LOOK_SECONDS_LISTENING", 0.05)
-
-    def starting(**values: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        usual = {
-            "database_url": database_url,
-            "auth_url": auth_url,
-            "key_secret": KEY_SECRET,
-            "smtp_url": f"smtp://127.0.0.1:{server.port}",
-            "mail_from": "no-reply@example.com",
-        }
-        return running(create_app, make_settings(Settings, **{**usual, **values}))
-
-    return starting
 
 
 @pytest.fixture
@@ -454,6 +410,9 @@ async def test_development_writes_mails_to_files_readable_by_their_owner_alone(
         ("POST", "/notifications/deliveries/{id}/retry"),
         ("POST", "/notifications/deliveries/{id}/cancel"),
         ("POST", "/notifications/test-email"),
+        ("GET", "/notifications/suppressions"),
+        ("POST", "/notifications/suppressions"),
+        ("DELETE", "/notifications/suppressions/{id}"),
         ("POST", "/notifications/suppressions/lift"),
         ("GET", "/notifications/templates"),
         ("GET", "/notifications/templates/notice"),

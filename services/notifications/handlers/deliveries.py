@@ -10,8 +10,6 @@ from services.notifications.errors import MailsAreOff, NotFailed, NotQueued
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.mail.schemas import (
-    AllowAddress,
-    AllowedOut,
     AttemptOut,
     DeliveryDetail,
     DeliveryOut,
@@ -82,11 +80,6 @@ def send_test_email(
         raise MailsAreOff
     trail.add(delivery=mail.id)
     return QueuedOut(delivery_id=mail.id, state=state)
-
-
-def allow_address(body: AllowAddress, session: Session, mails: Mails) -> AllowedOut:
-    """Stop suppressing an address that a mail server has reported as non-existent."""
-    return AllowedOut(was_suppressed=mails.allow(session, body.email))
 
 
 def _detail(session: Session, delivery_id: str) -> DeliveryDetail:

@@ -1,6 +1,5 @@
 """E-mail addresses as they may appear in a header and on the wire."""
 
-import hmac
 import re
 
 ADDRESS_CHARACTERS_MAX = 320
@@ -26,8 +25,3 @@ def read_address(text: str) -> tuple[str, str]:
     if _DOMAIN.fullmatch(ascii_domain) is None:
         raise BadAddress("is not an e-mail address")
     return local, ascii_domain
-
-
-def hash_of(key: bytes, address: str) -> str:
-    """Return a keyed hash that identifies an address without storing it."""
-    return hmac.digest(key, b"address " + address.strip().casefold().encode(), "sha256").hex()

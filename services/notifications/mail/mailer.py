@@ -23,6 +23,7 @@ from sqlalchemy import select, update
 from sqlmodel import Session
 
 from contracts.links import open_link
+from services.notifications.kinds import Channel
 from services.notifications.mail import texts
 from services.notifications.mail.addresses import BadAddress
 from services.notifications.mail.attachments import Invoices, NotFetched, WantedInvoice
@@ -34,6 +35,7 @@ from services.notifications.mail.transports import Away, NotSent, Refused, Trans
 from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX
 from services.notifications.preferences import timings_of
 from services.notifications.settings import Settings
+from services.notifications.suppressions import Reason
 from services.notifications.timing import DEFAULT
 from shared.clock import now
 from shared.data.database import Database
@@ -202,12 +204,13 @@ class Mailer:
         changed = texts.changed(session, {row["template"] for row in rows.values()})
         jobs, at = [], clock(session)  # due by this clock, so not quiet by another one
         quiet = _quiet_until(session, rows.values(), at)
+        silenced = self._mails.silenced(session, rows.values())  # since they were queued
         for mail_id, leased in claimed.items():
             row = rows.get(mail_id)
             if row is None:  # of an account that was deleted
                 self._mails.queue.finish(session, leased)
                 continue
-            reason = self._obsolete(row, at)
+            reason = self._obsolete(row, at, silenced.get(mail_id))
             if reason is not None:
                 self._mails.queue.finish(session, leased)
                 self._mails.end(session, mail_id, *reason)
@@ -230,7 +233,11 @@ class Mailer:
         mine = update(DELIVERIES).where(DELIVERIES.c.id == leased.body)
         session.connection().execute(mine.values(state=State.QUEUED, **values))
 
-    def _obsolete(self, row: dict[str, Any], at: datetime) -> tuple[State, str] | None:
+    def _obsolete(
+        self, row: dict[str, Any], at: datetime, silenced: Reason | None
+    ) -> tuple[State, str] | None:
+        if silenced is not None:
+            return State.SUPPRESSED, silenced
         if row["expires"] is not None and row["expires"] <= at:
             return State.EXPIRED, "expired"
         if (row["planned"] or row["created"]) <= at - timedelta(days=self._settings.mail_days):
@@ -316,7 +323,7 @@ class Mailer:
             mails.end(session, mail_id, State.FAILED, outcome.code, error)
             log.error("mail_failed", mail_id=mail_id, template=job.row["template"], code=outcome.code)
             if outcome.bounced is not None:
-                mails.suppress(session, outcome.bounced, "bounce")
+                mails.suppressions.add(session, Channel.EMAIL, outcome.bounced, Reason.BOUNCE)
         else:
             counted = leased.attempts if outcome.is_counted else leased.attempts - 1
             mails.queue.put_off(session, leased, _pause(outcome, job), attempts=counted)

@@ -1,7 +1,7 @@
 """Mails that are to be sent: queued in the transaction of what causes them, and sealed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,11 +10,14 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlmodel import Session
 
+from services.notifications.errors import Suppressed
 from services.notifications.kinds import Channel
-from services.notifications.mail.addresses import BadAddress, hash_of, read_address
+from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.attachments import WantedInvoice
-from services.notifications.models import ATTEMPTS, DELIVERIES, SUPPRESSIONS, WORK
+from services.notifications.mail.templates import SECURITY
+from services.notifications.models import ATTEMPTS, DELIVERIES, WORK
 from services.notifications.settings import Settings
+from services.notifications.suppressions import Reason, Suppressions, stops
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.data.sealed import SealedColumn
@@ -27,7 +30,6 @@ QUEUE = "mail"
 # MAIL_TIMEOUT_SECONDS.
 LEASE_TIMEOUTS = 13
 ATTEMPTS_MAX = 8
-SUPPRESSED_FOR = timedelta(days=30)
 FORGOTTEN_AT_ONCE = 1_000
 _NO_LIMIT = 2**31 - 2
 
@@ -67,12 +69,12 @@ class Mail:
 class Mails:
     """Queues, repeats and cancels mails, within the caller's transaction."""
 
-    def __init__(self, settings: Settings, changes: Changes) -> None:
+    def __init__(self, settings: Settings, changes: Changes, suppressions: Suppressions) -> None:
         self._is_off = settings.transport == "none"
+        self.suppressions = suppressions
         self._daily_max = settings.mail_per_address_daily
         self._changes = changes
         self.sealed = SealedColumn(settings.sealer(), DELIVERIES.c.sealed)
-        self._hash_key = settings.key_secret.get_secret_value().encode()
         lease = timedelta(seconds=LEASE_TIMEOUTS * settings.mail_timeout_seconds)
         self.queue = Queue(WORK, QUEUE, lease=lease, attempts_max=_NO_LIMIT)
 
@@ -84,7 +86,7 @@ class Mails:
         """
         if self._is_off:
             return None
-        to_hash = hash_of(self._hash_key, mail.to)
+        to_hash = self.suppressions.hash(Channel.EMAIL, mail.to)
         state, code = self._admitted(session, mail, to_hash)
         content = {
             "to": mail.to,
@@ -123,13 +125,13 @@ class Mails:
         return session.connection().execute(found).first() is not None
 
     def _admitted(self, session: Session, mail: Mail, to_hash: str) -> tuple[State, str | None]:
-        execute = session.connection().execute
         try:
             read_address(mail.to)
         except BadAddress:
             return State.FAILED, "bad_address"
-        silent = SUPPRESSIONS.c.to_hash == to_hash, SUPPRESSIONS.c.until > now()
-        if (reason := execute(select(SUPPRESSIONS.c.reason).where(*silent)).scalar()) is not None:
+        is_security = mail.template in SECURITY
+        reason = self.suppressions.reason_for(session, Channel.EMAIL, mail.to, is_security=is_security)
+        if reason is not None:
             return State.SUPPRESSED, reason
         if mail.is_capped and self._today(session, mail.template, to_hash) >= self._daily_max:
             return State.SUPPRESSED, "too_many"
@@ -151,8 +153,15 @@ class Mails:
         return number
 
     def repeat(self, session: Session, mail_id: str) -> bool:
-        """Queue a failed mail again; return False if it has not failed, or its content was deleted."""
+        """Queue a failed mail again; return False if it has not failed, or its content was deleted.
+
+        Raise Suppressed if it would not be sent.
+        """
         failed = DELIVERIES.c.id == mail_id, DELIVERIES.c.state == State.FAILED
+        columns = DELIVERIES.c.id, DELIVERIES.c.to_hash, DELIVERIES.c.template
+        for row in session.connection().execute(select(*columns).where(*failed)).mappings():
+            if (reason := self.silenced(session, [dict(row)]).get(mail_id)) is not None:
+                raise Suppressed(reason=reason)
         anew = update(DELIVERIES).where(*failed, DELIVERIES.c.sealed.is_not(None))
         values = {"state": State.QUEUED, "code": None, "error": None, "finished": None}
         if not session.connection().execute(anew.values(values)).rowcount:
@@ -177,17 +186,17 @@ class Mails:
             values["sealed"] = None
         session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == mail_id).values(values))
 
-    def suppress(self, session: Session, to: str, reason: str) -> None:
-        """Send nothing to this address for a while."""
-        row = {"to_hash": hash_of(self._hash_key, to), "reason": reason, "created": now()}
-        adding = insert_into(session, SUPPRESSIONS).values(**row, until=now() + SUPPRESSED_FOR)
-        again = {name: adding.excluded[name] for name in ("reason", "created", "until")}
-        session.connection().execute(adding.on_conflict_do_update(index_elements=["to_hash"], set_=again))
-
-    def allow(self, session: Session, to: str) -> bool:
-        """Send to this address again; return whether it was suppressed."""
-        gone = delete(SUPPRESSIONS).where(SUPPRESSIONS.c.to_hash == hash_of(self._hash_key, to))
-        return bool(session.connection().execute(gone).rowcount)
+    def silenced(self, session: Session, rows: Collection[Mapping[str, Any]]) -> dict[str, Reason]:
+        """Return the mails that may not be sent any more, with the reason."""
+        reasons: dict[str, list[Reason]] = {}
+        for to_hash, reason in self.suppressions.reasons(session, {row["to_hash"] for row in rows}):
+            reasons.setdefault(to_hash, []).append(reason)
+        return {
+            row["id"]: reason
+            for row in rows
+            for reason in reasons.get(row["to_hash"], ())
+            if stops(reason, is_security=row["template"] in SECURITY)
+        }
 
     def forget(self, session: Session, people: Sequence[str]) -> None:
         """Delete the mails of deleted accounts. One that is being sent right now still arrives."""

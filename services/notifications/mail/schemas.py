@@ -97,20 +97,6 @@ class QueuedOut(Output):
     state: str
 
 
-class AllowAddress(Input):
-    model_config = example({"email": "ann@example.com"})
-
-    email: Email
-
-
-class AllowedOut(Output):
-    """Whether the address had been suppressed."""
-
-    model_config = example({"was_suppressed": True})
-
-    was_suppressed: bool
-
-
 class ChangeTemplate(Input):
     """A subject and a body. Blank lines separate paragraphs; `{{ field }}` is replaced by its value."""
 

@@ -44,11 +44,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """When a mail is sent, and the fields that its text may use."""
+    """When a mail is sent, and the fields that its text may use.
+
+    `is_security` mails reach the owner of an account although they complained about other mails.
+    """
 
     description: str
     fields: tuple[str, ...]
     own_sample: Mapping[str, str] | None = None  # for the preview, where the usual one does not fit
+    is_security: bool = False
 
     @property
     def sample(self) -> dict[str, str]:
@@ -68,15 +72,23 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "email_taken": Template(
             "Someone wants to use the address of an account for another account.", _ACCOUNT
         ),
-        "email_changed": Template("The account has another address now; this goes to the old one.", _ACCOUNT),
-        "factor_added": Template("A second factor was added.", (*_ACCOUNT, "factor")),
-        "factor_removed": Template("A second factor was removed.", (*_ACCOUNT, "factor")),
-        "provider_connected": Template("An identity provider was connected.", (*_ACCOUNT, "provider")),
-        "provider_disconnected": Template("An identity provider was disconnected.", (*_ACCOUNT, "provider")),
+        "email_changed": Template(
+            "The account has another address now; this goes to the old one.", _ACCOUNT, is_security=True
+        ),
+        "factor_added": Template("A second factor was added.", (*_ACCOUNT, "factor"), is_security=True),
+        "factor_removed": Template("A second factor was removed.", (*_ACCOUNT, "factor"), is_security=True),
+        "provider_connected": Template(
+            "An identity provider was connected.", (*_ACCOUNT, "provider"), is_security=True
+        ),
+        "provider_disconnected": Template(
+            "An identity provider was disconnected.", (*_ACCOUNT, "provider"), is_security=True
+        ),
         "export_ready": Template("A data export is ready.", _ACCOUNT),
-        "impersonated": Template("An admin began to act as this account.", (*_ACCOUNT, "admin", "minutes")),
-        "reset_password": Template("Someone forgot their password.", _LINK),
-        "password_changed": Template("The password was changed.", _ACCOUNT),
+        "impersonated": Template(
+            "An admin began to act as this account.", (*_ACCOUNT, "admin", "minutes"), is_security=True
+        ),
+        "reset_password": Template("Someone forgot their password.", _LINK, is_security=True),
+        "password_changed": Template("The password was changed.", _ACCOUNT, is_security=True),
         NOTICE: Template(
             "A notification also reaches its recipient by e-mail.", ("title", "content", "origin")
         ),
@@ -104,6 +116,9 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         TEST: Template("An admin checks whether mails arrive.", ("subject", "body")),
     }
 )
+
+
+SECURITY = frozenset(name for name, template in TEMPLATES.items() if template.is_security)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Submits mails to an SMTP server, or in development to a folder. Runs in threads, because calls block."""
 
 import os
+import re
 import smtplib
 import ssl
 import threading
@@ -15,6 +16,8 @@ from services.notifications.settings import Settings, SmtpServer
 
 FILES_MAX = 1_000  # unauthenticated requests cause mails, and must not fill the disk
 IDLE_SECONDS = 20.0  # servers close idle connections after minutes
+_NO_MAILBOX = (521, 550, 551, 553, 556)
+_ENHANCED = re.compile(r"5\.([0-9]{1,3})\.[0-9]{1,3}(?= |$)")
 
 
 class NotSent(Exception):
@@ -174,8 +177,20 @@ def _refuse(code: int, said: bytes, *, at_recipient: bool) -> None:
         raise Away("busy", detail)
     if code < 500:
         raise Deferred("deferred", detail)
-    is_bounce = at_recipient and code in (550, 551, 553) and " 5.7" not in f" {_text(said)}"
+    is_bounce = at_recipient and _says_no_mailbox(code, _text(said))
     raise Refused("no_such_address" if is_bounce else "refused", detail, is_bounce=is_bounce)
+
+
+def _says_no_mailbox(code: int, said: str) -> bool:
+    """Whether a refused recipient will never receive mail, and it is not us or this mail that is refused.
+
+    An enhanced status code (RFC 3463) is more exact than the code before it: the address (1), its mailbox
+    disabled (2.1), or its domain without mail (4).
+    """
+    enhanced = _ENHANCED.match(said)
+    if enhanced is None:
+        return code in _NO_MAILBOX
+    return enhanced[1] in ("1", "4") or enhanced[0].strip() == "5.2.1"
 
 
 def _text(said: bytes | str) -> str:
