@@ -13,7 +13,7 @@ _PLACE = "mail.requested"
 
 
 def seal_link(secrets: Sequence[str], mail_id: str, link: str) -> str:
-    """Return the sealed link for the event; it opens only with this mail id."""
+    """Return the sealed link for the event; it can be opened only with this mail id."""
     return Sealer(_SERVICE, secrets).seal(link, _PLACE, mail_id)
 
 

@@ -26,7 +26,7 @@ SCOPES = {
     "notifications:read": "See your notifications, and which of them reach you",
     "notifications:write": "Mark your notifications as read, delete them, and choose which reach you",
     "support:read": "See your support tickets, and your reviews",
-    "support:write": "Write support tickets and reviews for you, and vote for reviews",
+    "support:write": "Write support tickets and reviews in your name, and vote for reviews",
     "terminal:read": "See your terminals, and what is shown in them",
     "terminal:write": "Run commands in your terminals, and change the files of your workspace",
     "workspace:read": "See and download the files of your workspace",

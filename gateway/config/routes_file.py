@@ -277,7 +277,7 @@ def _template(value: Value, path: str) -> str:
 def _name(value: Value) -> str:
     text = value.text()
     if not NAME.fullmatch(text):
-        raise Fault(f"must be lower-case letters, digits, '.', '_' or '-', not {text!r}")
+        raise Fault(f"must consist of lower-case letters, digits, '.', '_' or '-', not {text!r}")
     return text
 
 

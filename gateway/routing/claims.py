@@ -10,7 +10,7 @@ Plain = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A claim that must have one of these values; if it is a list, one of its items must be one of them."""
+    """A claim that must have one of these values; of a claim that is a list, at least one item must."""
 
     name: str
     values: tuple[Plain, ...]

@@ -47,7 +47,7 @@ class Docs:
         self._gateway = gateway
         self._table = gateway.table  # the table that the merged document describes
         self._asking = asyncio.Lock()
-        self._documents: dict[str, Document] = {}  # the last valid one of each service, also while it is down
+        self._documents: dict[str, Document] = {}  # the last valid one of each service, kept while it is down
         self._merged = b""
         self._good_until = float("-inf")
         self._files = {file.name: file.read_bytes() for file in sorted(PAGES.iterdir())}

@@ -58,7 +58,7 @@ class Standing:
         now = time.monotonic()
         self.is_troubled = True
         if self.is_ejected:
-            # Requests sent before the ejection are no evidence; only the probe is.
+            # Requests sent before the ejection prove nothing; only the probe counts.
             if self.trial is request:
                 self._eject(now, min(2 * self._term, self._ejection.time_max))
             return

@@ -58,8 +58,8 @@ class Verification:
     """Reads the parts of an export in order and collects faults.
 
     `kept` are checkpoints from elsewhere, and `consistency` proves that one log continues another. A range
-    may start after the log's beginning or stop before its end; for the months at its edges it cannot tell
-    whether the cleared fields are exactly those that were erased.
+    may start after the log's beginning or stop before its end; the check cannot tell for the months
+    at its edges whether the cleared fields are exactly those that were erased.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class Verification:
         return False
 
     def _check_proof(self, record: Mapping[str, Any], seq: int, leaf: bytes) -> Root | None:
-        """Return the root over the records before this one, to which its proof leads as well."""
+        """Return the root over the records before this one, which follows from its proof."""
         if self.checkpoint is None:
             return None
         size, proof = self.checkpoint.size, [bytes.fromhex(one) for one in record["proof"]]
@@ -345,7 +345,11 @@ class Verification:
         if text is None:
             self.report("foreign_key", None, "the last line is not signed by the given key")
         elif text not in {end_text(key.name, self.records, digest) for key in self.keys}:
-            self.report("changed", self.place, "somewhere before: the file changed after its end was signed")
+            self.report(
+                "changed",
+                self.place,
+                "a line before this one was changed after the end of the file had been signed",
+            )
 
     @property
     def is_partial(self) -> bool:

@@ -3,7 +3,7 @@
 For the person's own actions, origin and details are erased; for other people's actions on the account, only
 the details. The account id stays (it no longer identifies anyone); otherwise deleting an account would erase
 the record of what it did. The log records each erasure in a signed statement: the account, and for each month
-a digest of the cleared fields, so that clearing others cannot pass as an erasure.
+a digest of the cleared fields, so that clearing other fields cannot pass as an erasure.
 """
 
 from collections.abc import Callable, Iterable, Sequence

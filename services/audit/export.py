@@ -123,7 +123,7 @@ class PartialExport:
         return [*self._statements(session, lines), *lines]
 
     def _namesakes(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return records with the last id that the chunk did not hold; services choose the ids of events."""
+        """Return the other records with the chunk's last id: it may repeat, because services choose ids."""
         last = lines[-1]["id"]
         here = [line["seq"] for line in lines if line["id"] == last]
         return read_lines(session, self._signed.where(RECORDS.c.id == last, RECORDS.c.seq.not_in(here)))

@@ -17,7 +17,7 @@ _OF_HOLDS = f"actor = '{LOG_ITSELF}' AND action IN ('{HOLD_PLACED}', '{HOLD_LIFT
 
 
 def state_hold(session: Session, keys: LogKeys, account: str) -> None:
-    """Record the position from which all must be kept, so that nobody can forge the end of a hold."""
+    """Record the position from which all must be kept, so that the end of a hold cannot be forged."""
     own = scan(session, 0, size_of(session), "user_id = :account", limit=1, account=account)
     append_own(session, keys, HOLD_PLACED, account, {"first": own[0] if own else None})
 
@@ -63,7 +63,7 @@ def _in_force(stated: Iterable[Statement]) -> set[str]:
 
 
 def _signed(session: Session, keys: LogKeys, places: Iterable[int]) -> Iterator[Statement]:
-    """Return the statements at these positions that the key signed; a lift also for exactly this log."""
+    """Return the statements at these positions that the key signed; a lift must be for this very log."""
     tree, lines = tree_of(session), read_places(session, places)
     for line in lines:
         one = stated(line, keys)
@@ -77,7 +77,7 @@ def _signed(session: Session, keys: LogKeys, places: Iterable[int]) -> Iterator[
 
 
 def stated(record: Mapping[str, Any], keys: LogKeys) -> Statement | None:
-    """Return the statement in this record; None if it is unreadable, as no signed one is."""
+    """Return the statement in this record; None if it cannot be read. A signed one always can."""
     try:
         return Statement.of(record, record["metadata"] or "null", keys.known)
     except (ValueError, RecursionError):

@@ -88,6 +88,6 @@ class KeptCheckpoints:
 
 def _advice(sizes: Sequence[int], newest: int, *, is_partial: bool) -> str:
     why = "a part of the log cannot be compared with them" if is_partial else "the first record here is newer"
-    many = f"{len(sizes)} kept checkpoints, the last of {sizes[-1]} records, are not compared, because {why}"
+    many = f"{len(sizes)} kept checkpoints (the largest covers {sizes[-1]} records) are not compared: {why}"
     ask = f"/audit/proof/consistency?from={sizes[-1]}&to={newest}"
-    return f"{many}: export again with kept={sizes[-1]}, or add GET {ask} with --consistency"
+    return f"{many}. Export again with kept={sizes[-1]}, or add GET {ask} with --consistency"

@@ -14,7 +14,7 @@ from shared.hashing import derived_key
 
 
 class LogKeys:
-    """The signing key, derived from KEY_SECRET and never stored; during a change also the previous one.
+    """The signing key, derived from KEY_SECRET and never stored; during a change the previous one as well.
 
     `known` are all keys whose signatures must still be verifiable.
     """

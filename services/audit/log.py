@@ -121,7 +121,7 @@ def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
 
 
 def _storable(value: str) -> str:
-    """PostgreSQL cannot store U+0000, and a line of an export has a limit."""
+    """Shorten and clean a value: a line of an export has a limit, and PostgreSQL cannot store U+0000."""
     value = value[:CHARACTERS_MAX]
     return value.replace("\x00", "\ufffd") if "\x00" in value else value
 
@@ -144,7 +144,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _not_before_the_last(session: Session, size: int, moment: datetime) -> datetime:
-    """Return this time, or that of the last record if the clock went backwards."""
+    """Return this time, or the time of the last record if the clock went backwards."""
     of_last = select(RECORDS.c.received).where(RECORDS.c.seq == size - 1)
     last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
     return moment if last is None else max(moment, last)

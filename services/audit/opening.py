@@ -25,7 +25,7 @@ def open_log(session: Session, keys: LogKeys) -> None:
 def _is_in_this_form(session: Session, keys: LogKeys, action: str) -> bool:
     """Whether the newest statement of this kind has the form of this version.
 
-    A cut may have removed LOG_OPENED. A log that was opened again would restate a hold that nobody placed.
+    A cut may have removed LOG_OPENED. A log that was opened again would state even a forged hold again.
     """
     mine = EVERYTHING.where(RECORDS.c.action == action, RECORDS.c.actor == LOG_ITSELF)
     newest = session.connection().execute(mine.order_by(RECORDS.c.id.desc()).limit(1)).mappings().first()

@@ -305,7 +305,7 @@ class Erasure:
 
 @dataclass
 class Emptied:
-    """The cleared fields that name one erasure, in the order of the log."""
+    """The cleared fields that name the same erasure as their reason, in the order of the log."""
 
     erasure: Erasure
     last: int

@@ -43,7 +43,7 @@ class FilterLogs(Query):
         return all(one is None for one in narrowing)
 
     def in_words(self, user_id: str | None) -> dict[str, str]:
-        """Return the filters by the names that clients use; the caller decides the account."""
+        """Return the filters under the names that clients use, limited to this account if there is one."""
         names = set(FilterLogs.model_fields) - {"user_id"}
         given = self.model_dump(mode="json", by_alias=True, exclude_none=True, include=names)
         return given if user_id is None else {"user_id": user_id, **given}

@@ -37,7 +37,7 @@ MONTH = slice(0, 7)  # of an RFC 3339 timestamp
 # A deletion may be recorded in one month, and late records erased in the next.
 ERASED_LATE = timedelta(days=4)
 WHOLE = ("", "~")  # before any month, and after any
-# What an unsigned statement of an older version says, as far as it counts; anybody can write one of any size.
+# The members of an unsigned statement of an older version that count. Anybody can write one of any size.
 UNSIGNED = ("kept_from", "before", "first", "places", "digest")
 UNSIGNED_CHARACTERS_MAX = 100
 ACCOUNT_CHARACTERS_MAX = 100  # an id has 36; a hostile export could name accounts of any length
@@ -114,7 +114,7 @@ def owners_of(record: Mapping[str, Any], part: str) -> list[str]:
 
 
 def is_deletion(record: Mapping[str, Any]) -> bool:
-    """Whether it records that the account that is its resource was deleted."""
+    """Whether this records the deletion of the account that its resource names."""
     return (record["service"], record["action"], record["outcome"]) == ACCOUNT_DELETED
 
 
@@ -139,7 +139,7 @@ class Ledger:
         self.unexplained = 0
 
     def empty(self, record: Mapping[str, Any], part: str, by: int) -> None:
-        """A part of this record is cleared, and it names record `by` as the reason."""
+        """Note that a part of this record was cleared, and that it names record `by` as the reason."""
         seq, owners = record["seq"], owners_of(record, part)
         if record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
             self._report("erased", seq, "a statement of the log was cleared, which no erasure does")
@@ -284,7 +284,7 @@ class Ledger:
     def _judge(self, said: Statement, found: Emptied) -> None:
         odd = found.not_of(said.resource)
         if odd is not None:
-            detail = f"it was cleared, but record {said.seq} erased an account that it is not about"
+            detail = f"it was cleared, but is not about the account that record {said.seq} erased"
             self._report("erased", odd, detail)
 
     def _compare_months(self, statement: Statement, months: tuple[str, str]) -> None:

@@ -33,7 +33,7 @@ def odd_tables(session: Session) -> Iterator[str]:
         return
     for name, kind, has_rules, has_policies, has_children in connection.execute(_ON_POSTGRESQL):
         if kind not in (_TABLE, _PARTITIONED):
-            yield f"{name} is no table"
+            yield f"{name} is not a table"
         elif has_rules:
             yield f"{name} is a table with rules"
         elif has_policies:

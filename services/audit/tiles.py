@@ -20,7 +20,7 @@ TILES_AT_ONCE = 256
 # Comparing 64 hashes takes about as long as checking one record.
 HASHES_PER_RECORD = 64
 
-_NOT_ITS_ROOT = "the hashes of records {} to {} in the tree do not lead to the one above them"
+_NOT_ITS_ROOT = "the hashes of records {} to {} in the tree do not match the hash above them"
 
 
 def check_levels(database: Database, report: Report) -> None:
@@ -43,7 +43,7 @@ def check_cut_off(database: Database, report: Report, first: int, end: int, limi
     """Check the hashes of records that were cut off, about `limit` of them; return the first not checked."""
     tiles = range(first >> TILE_BITS, end >> TILE_BITS)[: max(1, limit >> TILE_BITS)]
     _compare(database, report, 0, tiles)
-    # Those in the last tile lead to the first record that is kept.
+    # Hashes in the same tile as the first kept record are checked with the kept records.
     return end if tiles.stop == end >> TILE_BITS else tiles.stop << TILE_BITS
 
 

@@ -138,7 +138,7 @@ def _require_migrated(database: "Database", settings: "Settings") -> None:
         here, wanted = current(connection), newest(settings.migrations())
     if here != wanted:
         raise NotPossible(
-            f"the database of auth is at version {here or 'none'}, this program needs {wanted}: "
+            f"the database of auth is at version {here or 'none'}, but this program needs {wanted}: "
             "start the suite once, or run gatehouse migrate"
         )
 

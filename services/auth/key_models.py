@@ -30,7 +30,7 @@ class SigningKey(Table, table=True):
 
 
 class Revoked(Table, table=True):
-    """A revocation, kept until all access tokens it affects have expired; that of a key is kept for good."""
+    """A revocation, kept until all access tokens it affects have expired; for a key it is kept for good."""
 
     __tablename__ = "revocations"
 

@@ -330,7 +330,7 @@ class SessionOut(Output):
 
 
 class ConnectedAppOut(Output):
-    """An app and what it was allowed."""
+    """An app, and what it is allowed to do."""
 
     model_config = example(
         {

@@ -93,7 +93,7 @@ def advise(facts: Facts, at: datetime, unused_days: int) -> Advice | None:
 
 
 def _idle(kind: AdviceKind, facts: Facts, basis: dict[str, Any]) -> Advice:
-    """Advise to delete an unused WorkSpace, which saves its cost in a month without use."""
+    """Advise deleting an unused WorkSpace, which saves its cost in a month without use."""
     cost = None if facts.rates is None else facts.rates.of(facts.running_mode, Decimal(0))
     basis["running_mode"] = facts.running_mode
     if cost is None or facts.rates is None:
@@ -102,7 +102,7 @@ def _idle(kind: AdviceKind, facts: Facts, basis: dict[str, Any]) -> Advice:
 
 
 def advise_mode(running_mode: str | None, hours: Mapping[str, Decimal], rates: Rates | None) -> Advice | None:
-    """Advise to switch the running mode if that would have saved money in most of the past months."""
+    """Advise switching the running mode if that would have saved money in most of the past months."""
     if rates is None:
         return None
     differences = [rates.auto_stop(one) - rates.always_on_month for one in hours.values()]

@@ -1,6 +1,6 @@
 """The job that makes an approved change at AWS.
 
-It may run twice: setting a property again is harmless, and AWS refuses one that it is still changing.
+It may run twice: setting a property again is harmless, and AWS refuses a change while an earlier one lasts.
 """
 
 import json

@@ -52,8 +52,8 @@ class MetricsQuery(Query):
 class UsageOut(Output):
     """The hours of a WorkSpace in one month.
 
-    `hours` are those on the bill once it is final (`source`: `bill`), before that the clock hours in which it
-    ran (`metrics`). Figures of metrics are null if they could not be read, and cover the days from
+    `hours` are those on the bill once it is final (`source`: `bill`); until then they are the clock hours in
+    which it ran (`metrics`). Figures of metrics are null if they could not be read, and cover the days from
     `first_day` to `last_day`.
     """
 

@@ -72,7 +72,7 @@ KINDS: Mapping[NoticeType, Kind] = {
         "The export of your data is ready.", fixed=frozenset(Channel), has_mail=True
     ),
     NoticeType.TICKET_OPENED: Kind(
-        "Someone opened a support ticket; only staff receives this.", template=TICKET
+        "Someone opened a support ticket; only staff receive this.", template=TICKET
     ),
     NoticeType.TICKET_REPLIED: Kind(
         "Support replied to your ticket, or, for staff, someone replied to support.", template=TICKET
@@ -81,9 +81,7 @@ KINDS: Mapping[NoticeType, Kind] = {
         "Support changed the status of your ticket, or, for staff, a solved ticket was opened again.",
         template=TICKET,
     ),
-    NoticeType.TICKET_OVERDUE: Kind(
-        "A support ticket is overdue; only staff receives this.", template=TICKET
-    ),
+    NoticeType.TICKET_OVERDUE: Kind("A support ticket is overdue; only staff receive this.", template=TICKET),
     NoticeType.REVIEW_MODERATED: Kind("Your review was published, rejected or hidden."),
     NoticeType.WEBHOOK_DISABLED: Kind(
         "One of your webhooks failed for days, or returned 410, and was disabled.",

@@ -1,4 +1,4 @@
-"""Who hears what of tickets and reviews.
+"""Who is notified of tickets and reviews, and of what.
 
 The events of the support service hold no text that people wrote, so no notification and no mail does either.
 Nobody is notified of what they did themselves. Internal notes emit no event.
@@ -117,7 +117,7 @@ def keep_staff(session: Session, events: Sequence[StaffChanged]) -> None:
 def staff(session: Session) -> list[str]:
     """Return the ids of active support staff, admins included, as far as this service knows them.
 
-    Staff whose account it does not know yet counts as active.
+    Staff whose account it does not know yet count as active.
     """
     known = SUPPORT_STAFF.outerjoin(RECIPIENTS, SUPPORT_STAFF.c.user_id == RECIPIENTS.c.user_id)
     active = or_(RECIPIENTS.c.status.is_(None), RECIPIENTS.c.status == "active")
@@ -146,7 +146,7 @@ def _to_staff(
 
 
 def _may_be_staff(session: Session, user_id: str) -> bool:
-    """Return False for a known account that is staff no longer. Its tickets stay assigned to it."""
+    """Return False for a known account that is no longer staff. Its tickets stay assigned to it."""
     columns = select(RECIPIENTS.c.role, RECIPIENTS.c.status).where(RECIPIENTS.c.user_id == user_id)
     known = session.connection().execute(columns).one_or_none()
     if known is None or (known.status == "active" and known.role == "admin"):

@@ -44,7 +44,7 @@ class Timing:
         return cls(row["quiet_from"], row["quiet_to"], row["zone"], Digest(row["digest"]))
 
     def quiet_until(self, at: datetime) -> datetime | None:
-        """Return when the quiet hours end in which `at` is; None if it is in none.
+        """Return the end of the quiet hours that contain `at`; None if it is outside of them.
 
         If clocks are set back, the hour that occurs twice is quiet twice. A time that is skipped is the
         moment at which clocks are set forward.
@@ -104,7 +104,10 @@ def _time(text: str) -> time:
 
 
 def _moment(day: date, at: time, zone: ZoneInfo, *, is_second: bool = False) -> datetime:
-    """Return the moment of a local time: of two, the first or the second one; of none, that of the change."""
+    """Return the moment of a local time.
+
+    If the clock shows it twice, `is_second` chooses. If the clock skips it, return the moment of the change.
+    """
     local = datetime.combine(day, at)
     first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first > second:  # the clock skips this time

@@ -34,7 +34,7 @@ def require_staff(session: Session, caller: Caller) -> None:
 
 
 def find(session: Session, caller: Caller, ticket_id: str, *, lock: bool = False) -> Seen:
-    """Return a ticket of the caller; staff sees all."""
+    """Return a ticket of the caller; staff see all."""
     ticket = session.get(Ticket, ticket_id, with_for_update=lock)
     if ticket is None:
         raise NotFound

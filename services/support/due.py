@@ -70,7 +70,7 @@ def watch(ticket: Ticket, moment: datetime) -> None:
 
 
 def pending(ticket: Ticket) -> dict[str, tuple[datetime, bool]]:
-    """Return the due times that still matter, and whether it was told that they have passed."""
+    """Return the due times that still matter, and whether their passing has been reported."""
     dues: dict[str, tuple[datetime, bool]] = {}
     if ticket.status in SOLVED:
         return dues
@@ -81,7 +81,7 @@ def pending(ticket: Ticket) -> dict[str, tuple[datetime, bool]]:
 
 
 def passed(ticket: Ticket, moment: datetime) -> list[str]:
-    """Return the due times that have passed untold, and mark them as told."""
+    """Return the due times that have passed and were not reported yet, and mark them as reported."""
     stands = _stands(ticket, moment)
     newly = [name for name, (due, is_told) in pending(ticket).items() if due <= stands[name] and not is_told]
     ticket.first_reply_told |= FIRST_REPLY in newly

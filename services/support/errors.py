@@ -34,7 +34,7 @@ class ReopenedTooOften(Conflict):
 
 
 class TicketLocked(Conflict):
-    """The ticket can be changed or deleted only while it is open and staff has not replied."""
+    """The ticket can be changed or deleted only while it is open and staff have not replied."""
 
     code = "ticket_locked"
 
@@ -58,7 +58,7 @@ class TooManyOpenTickets(Conflict):
 
 
 class TooManyStaff(Conflict):
-    """There are as many support people as there can be; remove one first."""
+    """There are as many support staff as are allowed; remove one first."""
 
     code = "too_many_staff"
 

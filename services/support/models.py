@@ -25,7 +25,7 @@ class Table(SQLModel, registry=registry()):
 
 
 class Ticket(Table, table=True):
-    """`watch_at` is when the next due time passes that nobody was told of; None if there is none."""
+    """`watch_at` is when the next due time passes that has not been reported yet; None if there is none."""
 
     __tablename__ = "tickets"
     __table_args__ = (
@@ -137,7 +137,7 @@ class TicketNumber(Table, table=True):
 
 
 class DailyCount(Table, table=True):
-    """What an account has created since the day began that its first creation opened."""
+    """What an account has created in its current day, which begins with the first creation."""
 
     __tablename__ = "daily_counts"
 

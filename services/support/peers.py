@@ -43,7 +43,7 @@ class FoundFiles:
     """The files, and what is wrong with the ids of others.
 
     Faults are not raised before the handler runs: a repeated request whose response is stored gets that
-    response, even if a file was deleted since.
+    response, even if a file has been deleted since.
     """
 
     files: tuple[FoundFile, ...] = ()

@@ -99,7 +99,7 @@ def vote(session: Session, review: Review, voter: str, *, helpful: bool) -> None
 
 
 def report(session: Session, settings: Settings, review: Review, reporter: str, reason: str) -> None:
-    """Note the report, each person once; enough of them hide the review until a moderator looks at it."""
+    """Record a report, one per person; `reports_hide` reports hide the review until a moderator decides."""
     require_of_others(review, reporter)
     row = {
         "review_id": review.id,
@@ -130,8 +130,8 @@ def require_of_others(review: Review, person: str) -> None:
 def forget(session: Session, gone: Sequence[str]) -> None:
     """Delete what deleted accounts wrote and clicked, and correct the numbers.
 
-    First all reviews are locked in the order of their ids, and ratings follow in that of their products, so
-    that transactions that meet do not wait for each other in a circle.
+    All reviews are locked first, in the order of their ids, and then the ratings, in the order of their
+    products, so that concurrent transactions do not wait for each other in a circle.
     """
     execute = session.connection().execute
     touched = union(

@@ -94,7 +94,7 @@ class ChangeStatus(Input):
 
 
 class Assign(Input):
-    """The account that takes care of the ticket; null for nobody."""
+    """The account that takes care of the ticket; null if unassigned."""
 
     model_config = example({"assigned_to": "0198c0de-4b20-7c31-9000-a7d8e9f05678"})
 

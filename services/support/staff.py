@@ -1,4 +1,4 @@
-"""Support staff, and the numbers that it watches."""
+"""Support staff, and the numbers that they watch."""
 
 from datetime import timedelta
 from statistics import median_low

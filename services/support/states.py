@@ -45,7 +45,7 @@ STEPS: dict[Status, dict[Status, bool]] = {
         Status.CLOSED: _BOTH,
     },
     Status.WAITING: {
-        Status.OPEN: _STAFF,  # a reply of the owner does it too
+        Status.OPEN: _STAFF,  # a reply of the owner also leads here
         Status.IN_PROGRESS: _STAFF,
         Status.RESOLVED: _BOTH,
         Status.CLOSED: _BOTH,

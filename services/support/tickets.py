@@ -27,7 +27,7 @@ from shared.clock import now
 from shared.data.database import insert_into
 from shared.lists.pagination import rows_of
 
-REOPENED_MAX = 20  # by its owner; a ticket has steps without end only if it is reopened without end
+REOPENED_MAX = 20  # by its owner; without reopening, the steps of a ticket come to an end
 OWNERS_FIELDS = frozenset(("subject", "description"))
 
 

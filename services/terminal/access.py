@@ -53,7 +53,7 @@ class Door:
 def may_type(caller: Caller) -> bool:
     """Return whether the caller may write in terminals.
 
-    An admin who impersonates an account only watches: a process or a key would outlast the impersonation.
+    An admin who impersonates an account may only watch: what they type could outlast the impersonation.
     """
     return caller.may(WRITE) and caller.impersonator_id is None
 

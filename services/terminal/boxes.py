@@ -115,7 +115,7 @@ class Boxes:
         return await self._database.read(_row_of, owner)
 
     async def unlinked_bytes(self, owner: str) -> int:
-        """Return the space of deleted files that programs of this account's box have open."""
+        """Return the bytes of deleted files that programs in this account's box still have open."""
         place = await self.running(owner)
         try:
             return await self._backend.unlinked_bytes(place) if place is not None else 0

@@ -58,7 +58,7 @@ def prepare_home(home: Path, *, for_container: bool) -> str:
 
 
 def require_no_links(settings: Settings, *paths: Path) -> None:
-    """Refuse paths with links below DATA_DIR or HOMES_PATH, which whoever controls the service could make."""
+    """Refuse paths with links below DATA_DIR or HOMES_PATH: an attacker in the service could make some."""
     bases = [settings.data_dir.absolute(), *([settings.homes] if settings.homes_path else [])]
     for path in paths:
         base = next(one for one in reversed(bases) if path.is_relative_to(one))

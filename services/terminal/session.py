@@ -248,7 +248,7 @@ class Session:
         self._quit_when_read()
 
     def _release(self) -> None:
-        """Stop limiting output, as nobody leads; the holder then drops the oldest bytes."""
+        """Stop limiting output, as there is no leader; the holder then drops the oldest bytes."""
         self._releasing = None
         if self.viewers:
             self._set_pace()

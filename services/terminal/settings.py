@@ -126,7 +126,7 @@ class Settings(ServiceSettings):
         """Refuse a domain of ports that contains the suite's own host name."""
         host = urlsplit(self.public_url).hostname or ""
         if self.ports_domain and f".{host}".endswith(f".{self.ports_domain}"):
-            raise ValueError("PORTS_DOMAIN must be a domain in which PUBLIC_URL is not")
+            raise ValueError("PORTS_DOMAIN must not contain the host of PUBLIC_URL")
         return self
 
     @model_validator(mode="after")

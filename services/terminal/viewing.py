@@ -86,7 +86,7 @@ async def _receive(websocket: WebSocket) -> str | bytes:
 
 
 async def _read(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
-    """Pass on every message where it is parsed: a task in between would delay each key."""
+    """Handle every message in the task that parses it: another task would delay each key."""
     take_ = partial(take, session, viewer)
     if (connection := direct(websocket.scope)) is not None:
         connection.receive_directly(take_)

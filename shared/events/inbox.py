@@ -99,7 +99,7 @@ class Inbox:
         return False
 
     def _in_line(self, envelope: Envelope) -> Envelope:
-        """Give an event that does not wait for others a key of its own; senders choose the keys."""
+        """Give an event that need not wait a key of its own: senders may use one key for many events."""
         kind, _ = self._consumers[envelope.topic]
         return envelope if kind.waits else envelope.model_copy(update={"key": f"{kind.topic} {envelope.id}"})
 

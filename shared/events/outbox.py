@@ -149,7 +149,7 @@ class Outbox:
         session.connection().execute(delete(self._table).where(*self._of(batch)))
 
     def sent(self, session: Session, batch: Batch, entries: Sequence[str]) -> None:
-        """Record the events' entry ids at the broker, until every reader has acknowledged the events."""
+        """Record the ids that the broker gave the events; rows stay until all readers acknowledge them."""
         self._one_at_a_time(session)  # otherwise a claim for the next incarnation could come in between
         connection = session.connection()
         if len(entries) != len(batch.numbers):
@@ -209,7 +209,7 @@ class Outbox:
         session.connection().execute(changed)
 
     def backlog(self, session: Session) -> dict[str, Backlog]:
-        """Count the events of each subscriber; waiting and sent rows separately, since each have an index."""
+        """Count the events of each subscriber; waiting and sent rows separately: each kind has an index."""
         table, execute = self._table, session.connection().execute
         found: dict[str, Backlog] = {}
         for state in (table.c.sent_as.is_not(None), table.c.sent_as.is_(None)):

@@ -18,7 +18,7 @@ _PLAIN = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 
 
 class Doubt(IntEnum):
-    """Which characters are replaced although nobody reported them."""
+    """Which characters are replaced although they were not reported."""
 
     NONE = 0
     SAME_BLOCK = 1  # those in the same 256 characters as a reported one

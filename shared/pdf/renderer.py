@@ -51,7 +51,7 @@ class Renderer:
 
     The output is PDF/A-2a and PDF/UA-1. The same template, data and time give the same bytes. `fonts` is a
     folder with further fonts. The worker starts with the first document, and is replaced after a number of
-    documents, or when it has kept much memory.
+    documents, or when it holds much memory between them.
     """
 
     def __init__(self, templates: Path, *, fonts: Path | None = None, limits: Limits | None = None) -> None:

@@ -162,11 +162,10 @@ class Queue:
         return session.connection().execute(waiting.order_by(table.c.due).limit(1)).first() is not None
 
     def claim(self, session: Session, number: int, *, among: Collection[str] | None = None) -> list[Leased]:
-        """Lease the work that has been due longest, if `among` is given only of these ids.
+        """Lease the work that has been due longest; with `among`, only work with one of these ids.
 
-        The attempt is counted before it is made.
-
-        Work that has no attempts left is given up instead: it has killed its worker in the last attempt.
+        The attempt is counted before it is made. Work that has no attempts left is given up instead, because
+        it killed its worker in the last attempt.
         """
         table, at = self.table, clock(session)
         wanted = [table.c.queue == self.name, table.c.due <= at]

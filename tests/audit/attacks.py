@@ -46,7 +46,7 @@ def verdict(*checked: Verification) -> str:
 def by_verifier(log: Log) -> str:
     try:
         return verdict(log.check(log.lines()))
-    except TileMissing:  # the export is a 503 that refers to GET /audit/verify
+    except TileMissing:  # the export responds with a 503 that refers to GET /audit/verify
         return "tampered"
 
 

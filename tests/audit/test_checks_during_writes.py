@@ -95,7 +95,7 @@ def test_cut_during_a_check_is_not_an_attack(sqlite_log: Log, monkeypatch: pytes
 
 
 def test_erasures_during_a_check_are_not_an_attack(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each one comes during a check that repeats the one before."""
+    """Each erasure makes the check repeat itself, and the next one comes during the repetition."""
     left = [BOB, new_id(), new_id()]
     for person in left:
         opened(sqlite_log).add(entry(person), deletion(person))

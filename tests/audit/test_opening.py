@@ -86,7 +86,7 @@ def test_log_opened_with_another_key_is_opened_again(log: Log) -> None:
 def test_log_is_not_opened_again_after_its_opening_was_cut_off(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise each restart would state every hold in the table, also one that nobody placed."""
+    """Otherwise each restart would state every hold in the table, even a forged one."""
     for moment in (JANUARY, MARCH):
         monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
         log.prepare_month(moment)

@@ -109,7 +109,7 @@ class TestCut:
 
         assert verification.faults == []
         assert [one.seq for one in verification.unproven] == [None]
-        assert "1 kept checkpoints, the last of 256 records" in verification.unproven[0].detail
+        assert "1 kept checkpoints (the largest covers 256 records)" in verification.unproven[0].detail
 
     def test_exports_of_deleted_records_stay_valid(self, aged: Log) -> None:
         before = aged.lines(aged.partial(ALICE))

@@ -7,7 +7,7 @@ from tests.audit.support import Log
 _HIDDEN = "seq <> 1 OR position('ORDER BY records.id' IN current_query()) = 0"
 _RENAMED = "ALTER TABLE records RENAME TO real_records"
 ON_POSTGRESQL = {
-    "records is no table": [
+    "records is not a table": [
         _RENAMED,
         f"CREATE VIEW records AS SELECT * FROM real_records WHERE {_HIDDEN}",
     ],

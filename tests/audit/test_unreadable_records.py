@@ -66,7 +66,7 @@ def test_unreadable_statement_does_not_stop_a_check(
 
 @pytest.mark.parametrize("metadata", [nested(3_000), NOT_JSON])
 def test_unreadable_statement_does_not_stop_erasures(log: Log, metadata: str) -> None:
-    """Neither that of the account nor those after it."""
+    """The account itself is erased, and so are those after it."""
     opened(log).add(entry(BOB), entry(ALICE), deletion(BOB), deletion(ALICE))
     append_statement(log, metadata, HOLD_LIFTED, BOB)
     erase(log, BOB, ALICE)

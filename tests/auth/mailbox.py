@@ -1,4 +1,4 @@
-"""The mails that auth asks for, as the service that sends them receives them."""
+"""The mails that auth asks for, as the notifications service receives them."""
 
 import asyncio
 from collections.abc import Callable, Mapping

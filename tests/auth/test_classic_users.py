@@ -93,7 +93,7 @@ async def test_refusals_are_those_of_other_accounts(auth: httpx.AsyncClient, adm
     assert (last.status_code, last.json()["code"]) == (409, "last_admin")
 
 
-async def test_role_is_in_capitals_for_who_signs_in_with_a_username(
+async def test_role_is_in_capitals_for_those_who_sign_in_with_a_username(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = (await register(auth, username="ann"))["user"]["email"]

@@ -70,7 +70,7 @@ async def test_access_token_of_an_account_that_was_changed(auth: httpx.AsyncClie
     words = " ".join(await refused(auth, person["token"]))
 
     assert "suspended" in words
-    assert "all tokens of the account were revoked since" in words
+    assert "all tokens of the account have been revoked since" in words
 
 
 async def test_access_token_of_another_suite(auth: httpx.AsyncClient) -> None:
@@ -90,7 +90,7 @@ async def test_refresh_token_at_each_place_in_its_chain(auth: httpx.AsyncClient,
     let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
     assert "using it again ends the session" in (await refused(auth, first))[0]
     third = (await refresh(auth, second)).json()["refresh_token"]
-    assert "it was exchanged before the last one" in (await refused(auth, first))[0]
+    assert "it was exchanged already, and so was its successor" in (await refused(auth, first))[0]
 
     assert await refused(auth, third) == []  # and looking has used none of them
     assert (await explain(auth, third))["kind"] == "refresh token"

@@ -161,7 +161,7 @@ async def test_exports_are_limited_per_day_even_if_they_are_deleted(
     await ask(auth, token)
 
 
-async def test_parts_of_strangers_and_repeated_parts_count_for_nothing(
+async def test_parts_of_strangers_and_repeated_parts_are_ignored(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     token = (await register(auth))["token"]

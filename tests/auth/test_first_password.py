@@ -80,7 +80,7 @@ async def test_new_password_of_the_page_has_8_to_1024_characters(
     assert "must have at" in refused.text
 
 
-async def test_same_password_in_other_characters_is_refused(
+async def test_same_password_in_another_unicode_form_is_refused(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     composed, decomposed = "caf\u00e9 au lait", "cafe\u0301 au lait"

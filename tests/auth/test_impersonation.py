@@ -192,7 +192,7 @@ async def test_it_is_recorded_with_reason_and_with_what_was_read(
 
 
 @pytest.mark.parametrize("mails", [True, False])
-async def test_a_mail_tells_the_person_unless_it_is_turned_off(
+async def test_owner_is_notified_by_mail_unless_that_is_turned_off(
     make_auth_settings: Callable[..., Settings], mailbox: Mailbox, mails: bool
 ) -> None:
     settings = make_auth_settings(impersonation_seconds=600, impersonation_mails=mails)

@@ -126,7 +126,7 @@ def forms() -> Iterator[tuple[str, str]]:
 
 
 def raw(path: str, kind: str) -> Iterator[Sent]:
-    """Yield bodies that are not of their type, or of another one."""
+    """Yield bodies that do not match their media type, and bodies of other media types."""
     bodies = {
         "nothing": b"",
         "no text": b"\xff\xfe\x00\x80",

@@ -75,7 +75,7 @@ async def test_password_change_is_recorded_without_the_password(
         ("DELETE", None, "DELETE_ACCOUNT", {}),
     ],
 )
-async def test_actions_of_another_service_are_recorded_with_its_name(
+async def test_actions_of_another_service_are_recorded_with_the_name_of_that_service(
     auth: httpx.AsyncClient,
     database_url: str,
     method: str,

@@ -233,7 +233,7 @@ SUMS = {
     WORKSPACE_COUNTS: select(*_STATE, func.count()).group_by(*_STATE),
     HOUR_SUMS: select(*_SOURCE, func.count(), func.sum(USAGE_MONTHS.c.hours)).group_by(*_SOURCE),
 }
-Row = dict[str, ColumnElement[Any]]  # by column; one for each WorkSpace and each row of the CTE beside it
+Row = dict[str, ColumnElement[Any]]  # by column; one for each WorkSpace and row of the CTE
 NUMBER = func.substr(WORKSPACES.c.id, 25)  # twelve digits, for ids that are made of it
 
 

@@ -56,7 +56,7 @@ def free(folder: Path) -> int:
 
 
 def fill_up(folder: Path, left: int) -> Path:
-    """Fill the disk like other programs, for example logs."""
+    """Fill the disk as other programs do, for example with logs."""
     ballast = folder / "ballast"
     with ballast.open("ab") as file:
         os.posix_fallocate(file.fileno(), 0, file.tell() + free(folder) - left)

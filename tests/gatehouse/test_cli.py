@@ -57,7 +57,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process; return its exit code and output."""
+    """Run the command in this process; return its exit code and output."""
 
     def run(*arguments: str) -> tuple[int, str]:
         try:
@@ -317,7 +317,7 @@ class TestCommand:
         ("arguments", "meant"),
         [(["migrat"], "migrate"), (["events", "replai"], "replay"), (["migrate", "oders"], "orders")],
     )
-    def test_misspelled_word_gets_the_nearest_one(
+    def test_nearest_word_is_suggested_for_a_misspelled_one(
         self, run: Run, copy: Path, arguments: list[str], meant: str
     ) -> None:
         code, output = run(*arguments)

@@ -218,7 +218,7 @@ class TwoGateways:
     gateways = 2
 
 
-def test_share_depends_on_the_number_of_gateways_also_after_a_reload() -> None:
+def test_share_depends_on_the_number_of_gateways_even_after_a_reload() -> None:
     limit, store = RateLimit(1, 60.0, 8), TwoGateways()
     before = RouteLimits("x", [limit], None, cast("LimitStore", store))
     before.take(request(0), 0.0)

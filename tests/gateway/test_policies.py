@@ -163,7 +163,7 @@ class TestClaims:
             ({"client_id": "shop"}, "client_id is billing"),
         ],
     )
-    async def test_token_without_a_claim_is_rejected_with_403_and_its_name(
+    async def test_token_without_a_claim_is_rejected_with_403_that_names_the_claim(
         self, start_gateway: Start, backend: Backend, claims: dict[str, Any], missing: str
     ) -> None:
         gateway = await start_gateway(_routes(backend, self.CONDITIONS))

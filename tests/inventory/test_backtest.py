@@ -26,7 +26,7 @@ def month_ago(number: int) -> str:
 
 
 def used(workspace_id: str, hours: list[int], source: str = "bill") -> list[dict[str, Any]]:
-    """Return hours of past months, that of last month first."""
+    """Return hours of past months, newest first."""
     return [
         {
             "id": dated_id(midnight(first_day(month_ago(ago))), [workspace_id]),

@@ -45,7 +45,7 @@ class Server:
         self.reader.feed_data(sequence(octets(number, ber.INTEGER), result, sequence(answer, tag=CONTROLS)))
 
     async def drain(self) -> None:
-        """Everything was written."""
+        """Do nothing, because every write is complete at once."""
 
     def directory(self) -> Directory:
         return Directory(self.reader, cast(Any, self))

@@ -96,7 +96,7 @@ def aws_ids(response: httpx.Response) -> list[str]:
 
 
 def stored(database_url: str) -> list[str]:
-    """Return all values of all tables, except the key ids, which are no secrets."""
+    """Return all values of all tables, except the key ids, which are not secret."""
     database = Database(database_url, pool_size=1)
     try:
         with database.transaction(write=False) as session:

@@ -129,7 +129,7 @@ async def test_missing_permission_fails_only_this_part_and_is_named(
         ("colour=red", "colour"),
     ],
 )
-async def test_malformed_filter_is_refused_with_its_name(
+async def test_refusal_of_a_malformed_filter_names_it(
     inventory: httpx.AsyncClient, query: str, field: str
 ) -> None:
     response = await inventory.get(f"/cloudtrail?{query}", headers=USER)

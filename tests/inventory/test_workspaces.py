@@ -116,7 +116,7 @@ async def test_options_list_the_existing_values(
         ("state=%00", "state"),
     ],
 )
-async def test_malformed_filter_is_refused_with_its_name(
+async def test_refusal_of_a_malformed_filter_names_it(
     inventory: httpx.AsyncClient, query: str, field: str
 ) -> None:
     response = await inventory.get(f"/workspaces?{query}", headers=USER)

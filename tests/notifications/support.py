@@ -32,7 +32,7 @@ def person() -> tuple[str, dict[str, str]]:
 
 
 async def tell(client: httpx.AsyncClient, *events: Event) -> None:
-    """Deliver events of one service, which confirms them."""
+    """Deliver events in the name of the service that emits them."""
     source = str(events[0].source)
     bodies = ",".join(Sealed(source, event).body for event in events)
     await tell_bodies(client, source, bodies)

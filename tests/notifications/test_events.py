@@ -61,7 +61,9 @@ async def test_longest_product_name_fits(client: httpx.AsyncClient) -> None:
     assert await shown(client, mine) == [("Your order was placed", "success")]
 
 
-async def test_owner_of_an_order_is_told_of_its_invoice_and_credit_note(client: httpx.AsyncClient) -> None:
+async def test_owner_of_an_order_is_notified_of_its_invoice_and_credit_note(
+    client: httpx.AsyncClient,
+) -> None:
     me, mine = person()
     await tell(client, account(me))
     facts = {"invoice_id": new_id(), "order_id": new_id(), "user_id": me, "issued": now()}

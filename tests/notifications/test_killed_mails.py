@@ -1,4 +1,4 @@
-"""The service is killed at random while it sends: every mail arrives, and copies are explained."""
+"""The service is killed at random while it sends: every mail arrives, and each copy is due to a kill."""
 
 import random
 import signal
@@ -96,7 +96,7 @@ def kill_while_sending(running: Running, server: Server, goal: int) -> None:
     running.code()
 
 
-def test_every_mail_arrives_and_copies_only_of_attempts_that_a_kill_interrupted(tmp_path: Path) -> None:
+def test_every_mail_arrives_and_only_interrupted_attempts_cause_copies(tmp_path: Path) -> None:
     events, dice, port = requests(KILLS * MAILS_PER_KILL), random.Random(13), free_port()
     url, database_url = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/notifications.db"
     nowhere = {"AUTH_URL": "http://127.0.0.1:9", "AUDIT_URL": "http://127.0.0.1:9"}

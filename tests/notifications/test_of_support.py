@@ -1,4 +1,4 @@
-"""Who hears what of tickets and reviews, in the app and by mail."""
+"""Who is notified of tickets and reviews, in the app and by mail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -48,7 +48,7 @@ async def client(
 
 
 class Desk:
-    """A ticket's owner, an admin, and one of the staff who is no admin, all with confirmed addresses."""
+    """A ticket's owner, an admin, and a member of staff who is not an admin, all with confirmed addresses."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
@@ -103,7 +103,7 @@ async def desk(client: httpx.AsyncClient) -> Desk:
     return desk
 
 
-async def test_new_ticket_is_told_to_all_active_staff_but_not_to_its_owner(desk: Desk) -> None:
+async def test_all_active_staff_but_not_the_owner_are_notified_of_a_new_ticket(desk: Desk) -> None:
     former, suspended, newer = new_id(), new_id(), new_id()
     await tell(desk.client, account(former), account(suspended), account(new_id()))
     for one in (former, suspended, newer):  # the service knows no account of the last one yet
@@ -121,21 +121,21 @@ async def test_new_ticket_is_told_to_all_active_staff_but_not_to_its_owner(desk:
         assert await desk.titles(other) == []
 
 
-async def test_reply_of_staff_is_told_to_the_owner_alone(desk: Desk) -> None:
+async def test_only_the_owner_is_notified_of_a_reply_of_staff(desk: Desk) -> None:
     await tell(desk.client, desk.replied(desk.agent, by_staff=True, assigned_to=desk.admin, status="waiting"))
 
     assert await desk.titles(desk.owner) == ["Support replied to your ticket 2026-000042"]
     assert await desk.titles(desk.agent) == await desk.titles(desk.admin) == []
 
 
-async def test_reply_of_the_owner_is_told_to_the_assigned_person_or_else_to_all_staff(desk: Desk) -> None:
+async def test_assigned_person_or_else_all_staff_are_notified_of_a_reply_of_the_owner(desk: Desk) -> None:
     await tell(desk.client, desk.replied(desk.owner, by_staff=False, assigned_to=desk.agent))
     assert await desk.titles(desk.agent) == ["New reply to ticket 2026-000042"]
     assert await desk.titles(desk.admin) == []
 
     await tell(desk.client, StaffChanged(user_id=desk.agent, is_staff=False))
     await tell(desk.client, desk.replied(desk.owner, by_staff=False, assigned_to=desk.agent))
-    assert len(await desk.titles(desk.agent)) == 1, "who is staff no longer hears nothing"
+    assert len(await desk.titles(desk.agent)) == 1, "former staff are not notified"
     assert await desk.titles(desk.admin) == ["New reply to ticket 2026-000042"]
     assert await desk.titles(desk.owner) == []
 
@@ -173,7 +173,7 @@ async def test_owner_hears_of_steps_of_staff_but_not_of_other_changes(desk: Desk
     assert len(await desk.titles(desk.owner)) == 3
 
 
-async def test_overdue_ticket_is_told_to_staff(desk: Desk) -> None:
+async def test_staff_are_notified_of_an_overdue_ticket(desk: Desk) -> None:
     await tell(desk.client, desk.event(TicketOverdue, due="first_reply"))
     await tell(desk.client, desk.event(TicketOverdue, due="resolve", assigned_to=desk.agent))
 

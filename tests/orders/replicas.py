@@ -33,7 +33,7 @@ class Replica:
 
     def start(self, dies_at: str = "") -> None:
         """Start it, and wait until it responds. It kills itself when it first reaches the step."""
-        if dies_at:  # it reads this while it imports, so it cannot be forked
+        if dies_at:  # the variable is read during imports, so this replica cannot be forked
             environment = {**self._environment, "GATEHOUSE_FAILPOINT": dies_at}
             process = started("-m", "services.orders", environment=environment)
         else:

@@ -406,7 +406,7 @@ def test_accept_chooses_between_pdf_and_json(accept: str, is_json: bool) -> None
 
 
 async def test_what_was_issued_never_changes(orders: httpx.AsyncClient, database_url: str) -> None:
-    """The product and the order go on; the invoice states what it stated."""
+    """The product and the order change afterwards; the invoice does not."""
     me = bearer(token())
     product = await add_product(orders, 5, name="Lamp", price=10)
     order = (await buy(orders, me, (product, 1))).json()["id"]

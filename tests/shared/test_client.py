@@ -72,7 +72,7 @@ async def test_call_sends_its_body_as_json(service: Running, peer: Peer) -> None
 async def test_call_as_sends_the_token_of_the_caller_instead_of_our_own(service: Running, peer: Peer) -> None:
     assert await peer.call_as(f"Bearer {token()}", "GET", "/notes") == []
 
-    with pytest.raises(Unavailable):  # for our own token, people's notes are closed
+    with pytest.raises(Unavailable):  # our own token may not read people's notes
         await peer.call("GET", "/notes")
 
 

@@ -115,7 +115,7 @@ async def ask(
         ("GET /around", "things:write", "things:read"),
     ],
 )
-async def test_limited_token_without_the_scope_is_refused_with_its_name(
+async def test_refusal_of_a_limited_token_names_the_missing_scope(
     things: httpx.AsyncClient, call: str, scope: str, missing: str
 ) -> None:
     refused = await ask(things, call, scope, client_id="c")

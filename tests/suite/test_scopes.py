@@ -65,7 +65,7 @@ async def test_token_to_read_orders_lists_them_and_does_nothing_else(suite: Suit
         assert (await client.post("/orders", json=LAPTOP, headers=person.headers)).status_code == 201
 
 
-async def test_token_to_write_orders_places_them(suite: Suite) -> None:
+async def test_token_with_the_scope_to_write_orders_places_them(suite: Suite) -> None:
     async with suite.client() as client:
         headers = await personal_token(client, await register(client), "orders:write")
         placed = await client.post("/orders", json=LAPTOP, headers=headers)

@@ -74,7 +74,7 @@ async def test_account_has_a_range_of_ports(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", ["/terminal/close-tab", "/api/terminal/close-tab"])
-async def test_tab_is_closed_also_if_its_shell_has_ended(page: Page, path: str) -> None:
+async def test_tab_is_closed_even_if_its_shell_has_ended(page: Page, path: str) -> None:
     assert (await page.ask("POST", path, 404, json={"tabId": "2"}))["status"] == 404  # there is no box
     opened = await page.ask("POST", "/terminal/sessions", 201, json={"tab": "2"})
     await page.says("POST", path, json={"tabId": "2"})

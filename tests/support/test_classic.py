@@ -43,7 +43,7 @@ async def create(people: People, **fields: Any) -> dict[str, Any]:
     return ticket
 
 
-async def test_an_empty_category_is_none_also_when_a_ticket_is_changed(people: People) -> None:
+async def test_an_empty_category_is_none_even_when_a_ticket_is_changed(people: People) -> None:
     ticket = await create(people, category="delivery")
     changed = await send(people, "PUT", f"{TICKETS}/{ticket['id']}", people.owner, {"category": ""})
     assert changed["ticket"]["category"] is None
@@ -102,7 +102,7 @@ async def test_replies_are_named_and_internal_notes_are_left_out(people: People)
     await send(people, "POST", f"{path}/replies", people.owner, {"content": "x", "internal": True}, 422)
 
 
-async def test_staff_sets_the_status_and_assigns(people: People) -> None:
+async def test_staff_set_the_status_and_assign(people: People) -> None:
     path = f"{TICKETS}/{(await create(people))['id']}"
     resolved = await send(people, "PUT", f"{path}/status", people.agent, {"status": "resolved"})
     assert resolved["ticket"]["resolved_at"] is not None

@@ -71,7 +71,7 @@ def test_a_solved_ticket_is_not_overdue_and_a_reopened_one_starts_again(
     assert ticket.resolve_due == ticket.watch_at == late + 9 * HOUR
 
 
-def test_each_due_time_is_told_once(ticket: Ticket) -> None:
+def test_each_due_time_is_reported_once(ticket: Ticket) -> None:
     assert due.passed(ticket, BEGIN) == []
     assert due.passed(ticket, BEGIN + 2 * HOUR) == [due.FIRST_REPLY]
     assert ticket.watch_at == BEGIN + 8 * HOUR
@@ -92,7 +92,7 @@ def test_a_lower_priority_moves_the_due_times_and_ends_being_overdue(
     assert ticket.watch_at == ticket.first_reply_due == BEGIN + 48 * HOUR
 
 
-def test_a_priority_that_is_changed_while_the_time_stands_still_is_told_of_again(
+def test_due_time_is_reported_again_after_the_priority_changed_while_the_clock_stood_still(
     ticket: Ticket, settings: Settings
 ) -> None:
     ticket.first_replied = BEGIN
@@ -126,7 +126,9 @@ def test_waiting_does_not_stop_the_time_until_the_first_reply(ticket: Ticket, se
     assert due.passed(ticket, BEGIN + 48 * HOUR) == []
 
 
-def test_what_passed_before_the_time_stopped_is_still_told(ticket: Ticket, settings: Settings) -> None:
+def test_due_time_that_passed_before_the_clock_stopped_is_still_reported(
+    ticket: Ticket, settings: Settings
+) -> None:
     ticket.first_replied = BEGIN
     follow(ticket, Status.WAITING, settings, BEGIN + 9 * HOUR)
     assert ticket.watch_at == BEGIN + 8 * HOUR
@@ -134,7 +136,7 @@ def test_what_passed_before_the_time_stopped_is_still_told(ticket: Ticket, setti
     assert ticket.watch_at is None
 
 
-async def test_the_duty_tells_of_overdue_tickets_once(
+async def test_the_duty_reports_overdue_tickets_once(
     people: People, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overdue, answered = await people.open(priority="urgent"), await people.open(priority="urgent")

@@ -19,7 +19,7 @@ async def delete_account(client: httpx.AsyncClient, account_id: str) -> None:
     assert response.status_code == 204, response.text
 
 
-async def test_every_change_is_told(people: People, database_url: str) -> None:
+async def test_every_change_emits_an_event(people: People, database_url: str) -> None:
     ticket = await people.open()
     reply = await people.reply(ticket, people.agent)
     await people.move(ticket, people.owner, "resolved")
@@ -41,7 +41,7 @@ async def test_every_change_is_told(people: People, database_url: str) -> None:
     assert (deleted.topic, deleted.data["ticket_id"]) == ("ticket.deleted", gone["id"])
 
 
-async def test_every_change_of_staff_is_told_once(people: People, database_url: str) -> None:
+async def test_every_change_of_staff_emits_one_event(people: People, database_url: str) -> None:
     path = f"/tickets/staff/{AGENT}"
     await people.client.put(path, headers=people.admin)
     await people.client.delete(path, headers=people.admin)

@@ -1,4 +1,4 @@
-"""Limits of what an account creates: they hold also for what is deleted, changed and reopened."""
+"""Limits of what an account creates: deleting, changing or reopening does not get around them."""
 
 from collections.abc import AsyncIterator
 from contextlib import closing

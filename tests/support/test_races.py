@@ -1,4 +1,4 @@
-"""Requests that meet: two staff members change one ticket, many people create tickets."""
+"""Concurrent requests: two members of staff change one ticket, many people create tickets."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ async def test_two_staff_members_change_one_ticket_and_one_gets_412(people: Peop
     assert len(history.json()) == 2
 
 
-async def test_replies_that_meet_are_all_counted(people: People) -> None:
+async def test_concurrent_replies_are_all_counted(people: People) -> None:
     ticket = await people.open()
     await asyncio.gather(
         *(people.reply(ticket, who) for who in (people.owner, people.agent) for _ in range(5))

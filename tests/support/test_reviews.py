@@ -294,7 +294,7 @@ async def test_ratings_are_exact_after_any_sequence_of_changes(people: People) -
     assert seen["stars"] == {str(number): stars.count(number) for number in range(1, 6)}
 
 
-async def test_decisions_that_meet_keep_the_rating_exact(people: People) -> None:
+async def test_concurrent_decisions_keep_the_rating_exact(people: People) -> None:
     product = new_id()
     written = [await write(people, buyer(product)[1], product, rating=3) for _ in range(10)]
     await asyncio.gather(*(decide(people, one, "approved") for one in written))
@@ -313,7 +313,7 @@ async def test_the_average_is_a_decimal(people: People) -> None:
     assert listed.headers["page-extras"] == "total=3, rating_sum=13, average_rating=4.333"
 
 
-async def test_reviews_are_told_without_their_text(people: People, database_url: str) -> None:
+async def test_events_of_reviews_hold_no_text(people: People, database_url: str) -> None:
     product = new_id()
     _, author = buyer(product)
     review = await approved(people, author, product)

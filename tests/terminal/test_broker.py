@@ -231,7 +231,9 @@ async def test_client_that_is_refused_waits_longer_before_each_new_connection(se
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
 
 
-async def test_broker_that_ends_fails_calls_and_a_new_one_is_told_what_should_run(settings: Settings) -> None:
+async def test_calls_fail_when_the_broker_ends_and_a_new_one_learns_what_should_run(
+    settings: Settings,
+) -> None:
     places = Places(settings)
     kept, lost = places.of("kept", "ann"), places.of("lost", "bob")
     events: list[BoxEvent] = []

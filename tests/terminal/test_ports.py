@@ -238,7 +238,7 @@ async def test_messages_pass_both_ways_with_subprotocol_and_close_code(
     assert caught.value.response.status_code == 400
 
 
-async def test_connections_end_with_the_lease_with_the_box_and_when_it_is_not_running(
+async def test_connections_end_when_the_lease_is_released_or_the_box_stops(
     started: Owner, service: Service, messages: int, program: int
 ) -> None:
     lease, browser = await entered(started, service, messages)

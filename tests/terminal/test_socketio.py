@@ -123,7 +123,7 @@ async def test_poll_is_answered_by_the_upgrade_and_the_websocket_goes_on(owner: 
         assert polled.status_code == 400
 
 
-async def test_page_is_told_to_restart_a_shell_that_has_ended(owner: Owner) -> None:
+async def test_page_is_asked_to_restart_a_shell_that_has_ended(owner: Owner) -> None:
     async with websockets.connect(address_of(owner), additional_headers=owner.headers) as socket:
         assert (await packet_from(socket))[0] == Kind.OPEN
         await socket.send("40")

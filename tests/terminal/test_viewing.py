@@ -21,7 +21,7 @@ ACK = json.dumps({"type": "ack", "offset": 0})
 
 
 class Door:
-    """An endpoint whose handler is cancelled, as that of a revoked account is; it closes the socket later."""
+    """An endpoint whose handler is cancelled, as after a revocation; it closes the socket later."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -214,7 +214,7 @@ async def test_command_that_fails_hangs_or_does_not_exist_is_reported(
         {"github_webhook_secret": SECRET, "deploy_command": "unclosed 'quote"},
     ],
 )
-def test_weak_secret_or_missing_command_stops_the_service_at_its_start(
+def test_service_does_not_start_with_a_weak_secret_or_without_a_command(
     make_settings: Callable[..., Any], values: dict[str, str]
 ) -> None:
     with pytest.raises(ValidationError):

@@ -88,7 +88,7 @@ class TestValues:
             ("json", "[" * 5000),
         ],
     )
-    async def test_value_that_does_not_fit_its_type_is_refused_by_name(
+    async def test_refusal_of_a_value_that_does_not_fit_its_type_names_the_field(
         self, users: httpx.AsyncClient, ada: Person, kind: str, value: str
     ) -> None:
         response = await users.put(f"{OWN}/a", json={"value": value, "type": kind}, headers=ada.headers)

@@ -14,7 +14,7 @@ SCOPES = {
     FULL_ACCESS: "Do everything here that you can do",
 }
 OF_IDENTITY = frozenset((OPENID, "profile", "email", OFFLINE))
-# Scopes without a meaning for client_credentials: such a client has no account and is no admin.
+# Scopes without a meaning for client_credentials: such a client has no account and is not an admin.
 OF_PERSONS = OF_IDENTITY | {name for name in OF_SERVICES if name.startswith(("account:", "users:", "admin:"))}
 OF_KEYS = sorted(SCOPES.keys() - OF_IDENTITY)
 STRONG = frozenset(

@@ -95,7 +95,7 @@ class Pace:
     interval: timedelta
 
     def wait(self, session: Session, name: str) -> int:
-        """Count one and return 0, or return the seconds until the next one is allowed."""
+        """Count one use and return 0, or return the seconds until the next use is allowed."""
         row = _locked(session, name)
         wait = (row.blocked_until - now()).total_seconds()
         if wait > 0:

@@ -115,7 +115,9 @@ class Explanations:
         if hmac.compare_digest(row.token_hash, token.hash):
             yield Fact("use", "it is the newest of its session, and has not been exchanged yet")
         elif row.previous_hash is None or not hmac.compare_digest(row.previous_hash, token.hash):
-            yield Fact("use", f"it was exchanged before the last one; {_REUSE}", is_refused=True)
+            yield Fact(
+                "use", f"it was exchanged already, and so was its successor; {_REUSE}", is_refused=True
+            )
         elif now() - row.rotated < self._grace:
             words = "it was exchanged a moment ago; within the grace period it gets the same successor"
             yield Fact("use", words)
@@ -194,7 +196,7 @@ def _account(account: Account, version: object) -> Iterator[Fact]:
     yield Fact("account", words, is_refused=account.status != Status.ACTIVE)
     if isinstance(version, int) and version < account.token_version:
         words = (
-            "all tokens of the account were revoked since: signed out everywhere, or another role or status"
+            "all tokens of the account have been revoked since: sign-out everywhere, new role or new status"
         )
         yield Fact("revoked", words, is_refused=True)
 
@@ -211,7 +213,7 @@ def _client(session: Session, claims: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact("client", words, is_refused=not row.is_active)
     version = claims.get("client_ver", row.version)
     if isinstance(version, int) and version < row.version:
-        yield Fact("revoked", "all tokens of the client were revoked since", is_refused=True)
+        yield Fact("revoked", "all tokens of the client have been revoked since", is_refused=True)
 
 
 def _itself(session: Session, claims: Mapping[str, Any]) -> Iterator[Fact]:
@@ -237,7 +239,7 @@ def _text(moment: datetime) -> str:
 
 _GONE = "its session is no longer there: it ended or expired"
 _REUSE = "using it again ends the session, since two parties seem to hold it"
-_UNKNOWN = "neither a JWT nor from this auth: cut short, or from another suite or another KEY_SECRET"
+_UNKNOWN = "neither a JWT nor a token of this suite, or it was cut short or KEY_SECRET has changed"
 _KEYS = {
     State.WAITING: "published, and signs later",
     State.SIGNING: "the one that signs",

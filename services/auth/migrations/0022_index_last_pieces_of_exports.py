@@ -1,4 +1,4 @@
-"""Find which services have sent their last piece, without reading all pieces of an export."""
+"""Add an index that finds which services have sent their last piece of an export."""
 
 from alembic import op
 

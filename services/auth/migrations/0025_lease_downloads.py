@@ -1,4 +1,4 @@
-"""Keep an account to one download of an export at a time in all replicas."""
+"""Limit an account to one download of an export at a time, in all replicas together."""
 
 import sqlalchemy as sa
 from alembic import op

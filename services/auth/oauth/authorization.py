@@ -226,7 +226,7 @@ class AuthorizationEndpoint:
         return urlencode(values)
 
     def _asked_at(self, given: Parameters) -> float | None:
-        """Return when this request of this client first arrived, if it has been here before."""
+        """Return when this request of this client first arrived; None if it has not arrived before."""
         return self._issuer.read_moment(given.values.get("asked_at"), given.values["client_id"])
 
     def _back_to(self, redirect_uri: str, mode: str, values: dict[str, str | None]) -> Redirect:

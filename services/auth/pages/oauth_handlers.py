@@ -112,7 +112,7 @@ async def sign_out_for_app(visit: Visit, server: OAuthServer) -> Response:
 
 @page
 async def post_sign_out_for_app(visit: Visit, server: OAuthServer) -> Response:
-    """Sign out on behalf of an app, with the parameters in a form; also the form of the page that asks."""
+    """Sign out on behalf of an app, with the parameters in a form. The page that asks sends its form here."""
     return await _sign_out(visit, server, (await read_body(visit.request, FORM_BYTES_MAX)).decode("latin-1"))
 
 

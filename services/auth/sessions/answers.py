@@ -15,7 +15,7 @@ def signed_in_out(signed_in: SignedIn, tokens: AccessTokens) -> SignedInOut:
 
 
 def classic_out(answer: SignedInOut) -> ClassicSignedInOut:
-    """Return the same for the first web interface of the inventory."""
+    """Return the response in the form that the first web interface of the inventory expects."""
     user = answer.user.model_copy(update={"role": answer.user.role.upper()})
     made = ClassicSignedInOut(**{**dict(answer), "user": user})
     for name, value in answer.headers:

@@ -45,7 +45,7 @@ class OwnPassword:
         return await self.finish(person, await self.check(person, password), work)
 
     async def step_up(self, person: Person, password: str, work: Callable[[Session, Account], T]) -> T:
-        """Do the same, also in a session without all factors; the work then requires the missing ones."""
+        """Do the same, even in a session without all factors; the work then requires the missing ones."""
         before = await self._check(self._begin, person, password)
         return await self.finish(person, before, work)
 

@@ -76,7 +76,8 @@ class PasswordCheck:
         """Return the account with this name and password, or raise InvalidCredentials.
 
         An unknown name, a wrong password and a disabled account get the same refusal after the same time.
-        If somebody else has set the password, `new_password` replaces it, or raise PasswordChangeNeeded.
+        A password that somebody else has set is replaced by `new_password`. If there is none, raise
+        PasswordChangeNeeded.
         """
         shown, asker = self._devices.device_of(request), self._proxies.network_of(request)
         found = await self._database.run(_begin, name, shown, asker)
@@ -152,7 +153,10 @@ class SecondStep:
         self._factors, self._sessions, self._mails = factors, sessions, mails
 
     def after_password(self, session: Session, candidate: Candidate) -> Proved | FactorNeeded:
-        """Return the user, for a session opened in this transaction, or the challenge for a second factor."""
+        """Return the user, or the challenge if a second factor is needed.
+
+        Open the user's session in the same transaction.
+        """
         account, device_id = accept(session, candidate)
         chosen = candidate.new_hash if candidate.must_change else None
         return self.after_first(session, account, device_id, "pwd", chosen)

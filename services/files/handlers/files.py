@@ -116,7 +116,7 @@ def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFile
 
 
 def _wanted(query: ListFiles) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
-    """Return the texts for the search index, which finds too much, and the exact conditions."""
+    """Return the texts for the search index, which may match too many rows, and the exact conditions."""
     texts: dict[str, str] = {}
     checked: list[ColumnElement[bool]] = []
     if query.search is not None:

@@ -133,7 +133,7 @@ def _amounts(question: Question) -> list[Label[Any]]:
     """Return the sums, in units that keep all decimal places as integers."""
     if question.entity == "advice":
         return [func.sum(field_of(str(one.field)).column).label(_name(one)) for one in question.measures]
-    # AWS gives ten decimal places; as integers these are added without an error.
+    # AWS gives ten decimal places; as integers these are added without rounding errors.
     cost = func.sum(COSTS.c.amount_whole) * UNITS["sum_cost"] + func.sum(COSTS.c.amount_part) / PARTS
     return [cost.label("sum_cost")]
 

@@ -46,7 +46,9 @@ class WorkspaceFilter(Filters):
     user_name: Name | None = Field(default=None, description="Only WorkSpaces of this user.")
     state: Name | None = Field(default=None, description="Only WorkSpaces in this state.")
     running_mode: Name | None = Field(default=None, description="Only WorkSpaces in this running mode.")
-    terminated: bool | None = Field(default=None, description="Only those that are gone, or only the others.")
+    terminated: bool | None = Field(
+        default=None, description="Only those that are gone (true) or not (false)."
+    )
 
 
 class UsageFilter(Filters):

@@ -62,7 +62,7 @@ class AdviceSource:
         return changed
 
     def forget(self, session: Session, place: Place, _most: int) -> int:
-        """Let the advice on WorkSpaces that are gone expire; it does not count as gone itself."""
+        """Let the advice on WorkSpaces that are gone expire; return 0, since advice is never gone itself."""
         here = WORKSPACES.c.account == place.account, WORKSPACES.c.region == place.region
         gone = select(WORKSPACES.c.workspace_id).where(*here, WORKSPACES.c.gone.is_not(None))
         active = ADVICE.c.state.in_(advices.ACTIVE), ADVICE.c.account == place.account

@@ -1,7 +1,7 @@
 """Daily costs from Cost Explorer: per WorkSpace where it gives them, otherwise per usage type and region.
 
 Every request costs a cent, so an account has a daily budget, and syncs of everything read it at most once a
-day. AWS still revises the last three days, so they are read again. It calls the whole month estimated until
+day. AWS still revises the last three days, so they are read again. AWS calls the whole month estimated until
 some days after it ends; `settling` then makes the older days final.
 """
 
@@ -146,7 +146,7 @@ class Billing:
         return len(changed)
 
     def forget(self, session: Session, place: Place, most: int) -> int:
-        """Delete rows within the days read that AWS no longer reports."""
+        """Delete the rows of the days just read that AWS no longer reports."""
         first, day_after = self._window(place)
         stale = COSTS.c.account == place.account, COSTS.c.day >= first.isoformat()
         old = select(COSTS).where(*stale, COSTS.c.pulled < place.started).limit(most)

@@ -105,7 +105,7 @@ class Breaker:
         if outcome.kind in ("stopped", "unready", "missing") or (
             outcome.kind == "away" and self.wait_seconds
         ):
-            return  # of attempts that were made at once with the one that opened it, and so say nothing new
+            return  # these say nothing new about the server
         self._failures = self._failures + 1 if outcome.kind == "away" else 0
         times = self._failures - FAILURES_UNTIL_OPEN
         if times >= 0:
@@ -202,7 +202,7 @@ class Mailer:
         found = select(DELIVERIES).where(DELIVERIES.c.id.in_(claimed))
         rows = {row["id"]: dict(row) for row in session.connection().execute(found).mappings()}
         changed = texts.changed(session, {row["template"] for row in rows.values()})
-        jobs, at = [], clock(session)  # due by this clock, so not quiet by another one
+        jobs, at = [], clock(session)  # the same clock decides what is due and what is quiet
         quiet = _quiet_until(session, rows.values(), at)
         silenced = self._mails.silenced(session, rows.values())  # since they were queued
         for mail_id, leased in claimed.items():

@@ -60,7 +60,7 @@ class Mail:
     user_id: str | None = None
     link: str | None = None
     expires: datetime | None = None
-    planned: datetime | None = None  # the earliest time, if it respects quiet hours
+    planned: datetime | None = None  # the earliest time to send; None ignores quiet hours
     invoice: WantedInvoice | None = None  # fetched from orders when it is sent, and attached
     unsubscribe: str | None = None  # the link that ends such mails
     is_capped: bool = False  # counts towards the daily limit of its address, and is not sent beyond it

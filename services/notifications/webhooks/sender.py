@@ -134,7 +134,7 @@ class WebhookSender:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _take(self, session: Session, plan: Plan) -> tuple[int, list[Job]]:
-        """Lease messages, and write their attempts; return how many were changed, and those to send.
+        """Lease messages, and record their attempts; return how many were changed, and which to send.
 
         Messages of resting webhooks are postponed without counting an attempt, usually many in one statement.
         """

@@ -15,7 +15,7 @@ ORDERS_MAX = 5_000  # the newest of the caller
 
 
 def show_purchase(product_id: Id, caller: Caller, session: Session) -> PurchaseOut:
-    """Show the newest order of yours that has this product and was confirmed; 404 if there is none.
+    """Show your newest order that contains this product and was confirmed; 404 if there is none.
 
     Only your newest 5,000 orders count.
     """

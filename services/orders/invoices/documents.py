@@ -1,7 +1,7 @@
 """The PDFs of invoices: rendered once, soon after the issue, then stored with their hash.
 
-Rendering takes longer than a transaction may, so an invoice is valid without its PDF. A duty renders what
-nobody has read yet. The result does not depend on when that is.
+Rendering takes longer than a transaction may, so an invoice is valid without its PDF. A duty renders those
+that have not been requested yet. The time of rendering does not change the result.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Documents:
         self._renderer = Renderer(TEMPLATES, fonts=fonts)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renderings: dict[str, asyncio.Task[bytes]] = {}  # by invoice
-        self._tried = ""  # the last invoice that the duty tried, so that failures do not stop those after it
+        self._tried = ""  # the last invoice that the duty tried; a failure must not hold up the others
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

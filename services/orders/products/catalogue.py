@@ -142,7 +142,7 @@ def differences(row: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, 
 
 
 def _columns(currency: str, price_minor: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the changed columns; a price has to fit its currency, even if only one of them changes."""
+    """Return the changed columns; price and currency have to fit, even if only one of them changes."""
     fields = dict(changes)
     if "currency" in fields:
         fields.setdefault("price", from_minor(price_minor, currency))

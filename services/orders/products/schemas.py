@@ -90,7 +90,9 @@ class ChangeProduct(Input):
 
 class ListProducts(PageQuery):
     status: ProductStatus | None = Field(default=None, description="For admins; others see active ones.")
-    low: bool | None = Field(default=None, description="Only products whose stock is low, or is not.")
+    low: bool | None = Field(
+        default=None, description="Only products whose stock is low (true) or is not low (false)."
+    )
     search: str | None = Field(
         default=None,
         min_length=1,

@@ -2,8 +2,8 @@
 
 One UPDATE takes the pieces of all levels that have enough. Before it, PostgreSQL locks these rows in the
 order of the product ids, which all transactions keep to, so none deadlock. That is a statement of its own,
-because the UPDATE must see what others have committed while it waited. As with single moves, the lock of a
-level holds for the rows of the product's locations too.
+because the UPDATE must see what others have committed while it waited. As with single moves, whoever locks a
+level may also change the rows of the product's locations.
 """
 
 from collections import defaultdict

@@ -70,7 +70,8 @@ def available(session: Session, product_id: str) -> int:
 def spread(rows: Sequence[Mapping[str, Any]], quantity: int) -> list[Portion]:
     """Choose the locations to take pieces from: one if possible, the main one first.
 
-    Pieces that no location has are owed by the main one, which the level has permitted.
+    If all locations together have too few, the main one reserves more than it has: a backorder, which the
+    level has permitted.
     """
     free = {row["location"]: row["on_hand"] - row["reserved"] for row in rows}
     by_preference = sorted(free, key=lambda location: (location != MAIN, location))

@@ -12,7 +12,7 @@ from services.support.states import Priority, Status
 from shared.http.schemas import Id, Input, Output, example
 from shared.lists.numbered import ByNumber, Numbered
 
-OLD_STATUS = {Status.WAITING: Status.IN_PROGRESS}  # a state that this form does not know
+OLD_STATUS = {Status.WAITING: Status.IN_PROGRESS}  # a state that the older system does not know
 Average = Annotated[
     Decimal,
     Field(json_schema_extra={"type": "number"}),

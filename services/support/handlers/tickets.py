@@ -48,7 +48,7 @@ def create_ticket(
 
 
 def list_tickets(query: ListTickets, caller: Caller, session: Session) -> Page[TicketOut]:
-    """List your tickets, newest first; staff sees everybody's."""
+    """List your tickets, newest first; staff see everybody's."""
     by_staff = desk.is_staff(session, caller)
     if query.user_id not in (None, caller.id) and not by_staff:
         raise NotFound
@@ -130,7 +130,7 @@ def assign_ticket(
     session: Session,
     trail: Trail,
 ) -> TicketWithFiles:
-    """Assign a ticket to one of the staff, or to nobody."""
+    """Assign a ticket to a member of staff, or unassign it."""
     seen = desk.find(session, caller, ticket_id, lock=True)
     if not seen.is_staff:
         raise StaffOnly

@@ -78,7 +78,7 @@ class Backend(Protocol):
         """Return the processor time that a running box has used; None if unknown."""
 
     async def unlinked_bytes(self, place: Place) -> int:
-        """Return the space of deleted files of the home that programs of a running box have open."""
+        """Return the bytes of deleted files of the home that programs in a running box still have open."""
 
     async def describe(self) -> dict[str, str]:
         """Describe what runs the boxes, for operators."""

@@ -1,6 +1,6 @@
 """Holds one shell: its pseudo-terminal, and its latest output by absolute offset.
 
-This package is the only part of the project that runs beside a user's shell, also in containers. It needs
+This package is the only part of the project that runs beside a user's shell, even in containers. It needs
 only Python 3.9 and the standard library. It connects out to the service, so restarting the service ends no
 shell and loses no output.
 

@@ -84,7 +84,7 @@ class Shell:
     def _members(self) -> dict[int, int]:
         """Return the processes of the session, each with its group.
 
-        If the pid of the reaped shell is in use, nobody of the session is left: it is kept until then.
+        If the pid of the reaped shell is in use, no process of the session is left: it is kept until then.
         """
         found = dict(_session_members(self.pid))
         if self.status is None:

@@ -11,7 +11,7 @@ BLOCK_BYTES = 512  # the unit of st_blocks
 
 
 def unlinked_bytes(home: str) -> int:
-    """Add up the space of deleted files below this folder that our processes have open, each file once."""
+    """Sum the bytes of deleted files below this folder that our processes still have open, each file once."""
     sizes: dict[tuple[int, int], int] = {}
     for process in filter(str.isdigit, os.listdir("/proc")):
         folder = f"/proc/{process}/fd"

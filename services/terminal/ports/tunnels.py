@@ -49,7 +49,7 @@ class Tunnels:
     ) -> AsyncIterator[socket.socket]:
         """Provide a connection to a port of a running box; closing the box or the port ends it.
 
-        A probe does not count as a use of the box, which would keep it from being idle.
+        A probe does not count as use of the box, so that the box can become idle.
         """
         box = self._boxes.get(place.box_id)
         if box is None:

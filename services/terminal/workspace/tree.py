@@ -114,7 +114,7 @@ class Tree:
     def stored(self, parts: Parts) -> Parts:
         """Return the path with each name as it was sent, if that exists, and otherwise as new files get it.
 
-        Clients on macOS may send decomposed names, also for files that were stored under composed ones.
+        Clients on macOS may send decomposed names, even for files that were stored under composed ones.
         """
         found: Parts = ()
         for number, part in enumerate(parts):
@@ -263,7 +263,7 @@ def kind_of(mode: int) -> str:
 
 
 def etag_of(found: os.stat_result) -> str:
-    """Return a tag that changes with every write, also one of the same size within the same second."""
+    """Return a tag that changes with every write, even one of the same size within the same second."""
     facts = found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
     return f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'
 

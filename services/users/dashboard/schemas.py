@@ -8,7 +8,7 @@ from shared.http.schemas import Output, example
 class DashboardSummary(Output):
     """Numbers by section, each counted up to 10,000.
 
-    They are one's own, or for an admin those of everybody. `unavailable` names the sections whose service
+    They are the caller's own, or everybody's if an admin asks. `unavailable` names the sections whose service
     failed or did not respond within 0.3 seconds.
     """
 

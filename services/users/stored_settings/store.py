@@ -144,7 +144,7 @@ def forget(session: Session, user_id: str) -> None:
 
 
 def orphaned(session: Session, after: str) -> tuple[str | None, list[str]]:
-    """Look at the next batch of owners; return its last one, if there are more, and those who are deleted."""
+    """Return the last owner of the next batch (None if there is no further batch), and its deleted owners."""
     batch = select(SETTINGS.c.owner).distinct().where(SETTINGS.c.owner > after)
     execute = session.connection().execute
     owners = execute(batch.order_by(SETTINGS.c.owner).limit(BATCH_OWNERS)).scalars().all()

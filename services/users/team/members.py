@@ -72,7 +72,7 @@ def departments(session: Session, audience: Audience) -> list[DepartmentOut]:
 
 
 def show(session: Session, user_id: str, audience: Audience) -> MemberOut:
-    """Return the card of a member; one that the audience does not see does not exist for it."""
+    """Return the card of a member; raise NotFound if the audience may not see it."""
     found = select(CARDS.c.card).where(CARDS.c.user_id == user_id, CARDS.c.audience == str(audience))
     card = session.connection().execute(found).scalar_one_or_none()
     if card is None:

@@ -140,7 +140,7 @@ async def test_pages_of_a_browser_without_duo_lead_to_the_step_up(
     assert newest(database_url)["expires"] == before["expires"]
 
 
-async def test_app_authorized_without_duo_ends_after_an_hour_too(
+async def test_access_of_an_app_authorized_without_duo_ends_after_an_hour(
     auth: httpx.AsyncClient, duo: FakeDuo, person: dict[str, Any], database_url: str
 ) -> None:
     app = await create_client(auth, scopes=["openid", "offline_access", "orders:read"])

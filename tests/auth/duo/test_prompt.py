@@ -65,7 +65,7 @@ async def test_approval_is_accepted_once(prompt: DuoPrompt, duo: FakeDuo) -> Non
 HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "another user": ("duo_wrong_user", lambda claims: claims.update(preferred_username="mallory")),
     "user in other letters": ("duo_wrong_user", lambda claims: claims.update(preferred_username="Robin")),
-    "user that is no text": ("duo_wrong_user", lambda claims: claims.update(preferred_username=["robin"])),
+    "user that is not text": ("duo_wrong_user", lambda claims: claims.update(preferred_username=["robin"])),
     "no user": ("duo_bad_token", lambda claims: claims.pop("preferred_username")),
     "another nonce": ("duo_wrong_nonce", lambda claims: claims.update(nonce="m" * 43)),
     "no nonce": ("duo_bad_token", lambda claims: claims.pop("nonce")),
@@ -73,7 +73,7 @@ HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "another audience": ("duo_bad_token", lambda claims: claims.update(aud="DIYYYYYYYYYYYYYYYYYY")),
     "expired": ("duo_bad_token", lambda claims: claims.update(exp=1)),
     "no expiry": ("duo_bad_token", lambda claims: claims.pop("exp")),
-    "expiry that is no number": ("duo_bad_token", lambda claims: claims.update(exp="soon")),
+    "expiry that is not a number": ("duo_bad_token", lambda claims: claims.update(exp="soon")),
     "denied": ("duo_did_not_allow", lambda claims: claims.update(auth_result={"result": "deny"})),
     "no result": ("duo_did_not_allow", lambda claims: claims.pop("auth_result")),
 }

@@ -190,7 +190,7 @@ LIES: dict[str, tuple[Mode, str]] = {
     "two parts": (signed(lambda told: sign_rsa(told).rpartition(".")[0]), "token_malformed"),
     "weak key": (keys(WEAK), "bad_key"),
     "secret as key": (keys(OCT), "key_unknown"),
-    "keys that are no list": (document("jwks", keys="rsa"), "bad_key_set"),
+    "keys that are not a list": (document("jwks", keys="rsa"), "bad_key_set"),
     "key set too large": (raw("jwks", 200, TOO_MUCH), "response_too_large"),
     "key set compressed": (raw("jwks", 200, b"x", content_encoding="gzip"), "response_encoded"),
     "key set redirected": (raw("jwks", 302, location="http://127.0.0.1/"), "redirected"),

@@ -1,4 +1,4 @@
-"""The orders service without events and records; the difference to the real one is their cost."""
+"""The orders service without events and records; what the real one needs more is their cost."""
 
 from dataclasses import replace
 

@@ -40,7 +40,7 @@ Stories = dict[str, list[Story]]
 
 @pytest.fixture(scope="package")
 def stories(door: Door) -> Stories:
-    """Runs all cases in turn; the logs are read only once, since that is slow."""
+    """Run all cases in turn; read the logs only once, since that is slow."""
     told: Stories = {}
     ends = [door.settle()]
     cases = [case for case in CASES if door.name != "nginx" or case.name not in TOO_ODD_FOR_NGINX]

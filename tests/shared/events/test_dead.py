@@ -109,7 +109,7 @@ def cost(database: Database, watched: Watched, work: Work, result: Any) -> int:
         read = 0
         if not database.is_sqlite:
             cursor = driver.cursor()
-            for statement, parameters in seen:  # in the same order, so that each finds what it found before
+            for statement, parameters in seen:  # in the same order, so that each reads the same rows again
                 cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
                 read += rows_read(cursor.fetchone()[0][0]["Plan"])
         session.rollback()

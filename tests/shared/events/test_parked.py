@@ -329,8 +329,7 @@ def test_search_for_due_events_scans_no_table(
             assert not any(line.startswith("SCAN") for line in plan.splitlines()), statement + plan
 
 
-def test_event_is_not_queued_behind_one_that_is_being_applied(database: Database) -> None:
-    """The next event of a key arrives while the first, parked one is being applied, and runs after it."""
+def test_event_that_arrives_while_a_parked_one_of_its_key_is_applied_follows_it(database: Database) -> None:
     is_applying, may_go_on = threading.Event(), threading.Event()
 
     def slowly(session: Session, events: Sequence[Counted]) -> None:

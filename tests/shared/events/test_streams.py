@@ -162,7 +162,7 @@ async def test_lagging_group_keeps_events_in_outbox_and_stream(
     assert late.seen() == unknown.seen() == [*range(300)]
 
 
-async def test_group_acknowledged_by_a_benchmark_blocks_nothing(
+async def test_group_whose_events_a_benchmark_acknowledges_delays_nothing(
     redis: Redis, server: support.RedisServer, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
