@@ -21,14 +21,14 @@ from shared.http.operations import Signature
 from shared.ids import new_id
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
-from tests import databases, support, watchdog
+from tests import bytecode, databases, support, watchdog
 
 pytest_plugins = ["tests.halves", "tests.conformance"]
 
 S = TypeVar("S", bound=ProcessSettings)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Skip slow work: rendering the local variables of every frame in tracebacks."""
     *before, _ = structlog.get_config()["processors"]
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -41,6 +41,8 @@ def pytest_configure() -> None:
     vars(routing)["compile_path"] = cache(routing.compile_path)
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
     databases.share_compiled_statements()
+    if config.getoption("numprocesses", None):  # workers do not have it
+        bytecode.compile_all(config)
     watchdog.guard()
     # A busy machine makes any example slow.
     hypothesis.settings.register_profile(
