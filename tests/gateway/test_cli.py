@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +276,7 @@ VALUES: list[Any] = [
     *({"preset": "api"}, {"preset": "off"}, {"x_frame_options": "off"}, {"referrer_policy": ""}),
     *({"allow": ["10.0.0.0/8"]}, {"allow": "10.0.0.0/8"}, {"deny": [[]]}, {"deny": []}),
 ]
+LEFT_OUT = object()
 PLACES = [
     *(("route", key) for key in (*routes_file.ROUTE_KEYS, "unknown")),
     *(("defaults", key) for key in (*routes_file.POLICY_KEYS, "path")),
@@ -293,7 +293,7 @@ BEYOND = ("leads nowhere", "must replace a path", "contains one parameter", "the
 def test_schema_and_validator_agree(section: str, key: str) -> None:
     validator = jsonschema_rs.validator_for(json_schema.schema())
     compared = 0
-    for value, given in product(VALUES, (True, False)):
+    for value in (*VALUES, LEFT_OUT):
         document: dict[str, Any] = {"routes": [{"path": "/r", "backend": "http://a"}]}
         entry = {
             "route": document["routes"][0],
@@ -303,12 +303,12 @@ def test_schema_and_validator_agree(section: str, key: str) -> None:
         }[section]
         if section == "alias":
             document["aliases"] = [entry]
-        if given:
-            entry[key] = value
-        else:
+        if value is LEFT_OUT:
             entry.pop(key, None)
+        else:
+            entry[key] = value
         _, faults = examine(yaml.dump(document, Dumper=yaml.CSafeDumper), "routes.yaml", development=True)
         wrong = [line for line in faults.in_order() if not any(words in line for words in BEYOND)]
         assert validator.is_valid(document) == (not wrong), (document, wrong)
         compared += 1
-    assert compared == 2 * len(VALUES)
+    assert compared == len(VALUES) + 1
