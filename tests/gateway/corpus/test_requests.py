@@ -83,19 +83,31 @@ def _run(case: Case, story: Story, door: Door) -> None:
             story.end = "open" if answer is not None and answer.seen == "GET /afterwards" else repr(answer)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_backend_sees_exactly_what_the_gateway_logged(stories: Stories, case: Case) -> None:
-    if case.name not in stories:
-        pytest.skip("this backend itself refuses it")
-    for story in stories[case.name]:
-        account = story.account
-        assert account.faults == []
-        assert [answer.status for answer in story.answers if answer is not None] == list(case.statuses)
-        seen = [answer.seen for answer in story.answers if answer is not None and answer.status == 200]
-        assert seen == list(case.forwarded), "responses are out of order, or belong to other requests"
-        assert story.end == case.end
-        forwarded = [line["method"] for line in account.forwarded if line["path"] != "/afterwards"]
-        assert forwarded == [name.split(" ")[0] for name in case.forwarded]
+def test_backend_sees_exactly_what_the_gateway_logged(stories: Stories) -> None:
+    """One test for all cases, because pytest takes longer for a test than the gateway for a case."""
+    wrong = {
+        case.name: differences
+        for case in CASES
+        for story in stories.get(case.name, ())  # a case that the backend itself refuses has none
+        if (differences := _differences(case, story))
+    }
+    assert wrong == {}
+    assert len(stories) >= len(CASES) - len(TOO_ODD_FOR_NGINX)
+
+
+def _differences(case: Case, story: Story) -> dict[str, tuple[object, object]]:
+    """Compare what happened with what the case expects."""
+    answers = [answer for answer in story.answers if answer is not None]
+    forwarded = [line["method"] for line in story.account.forwarded if line["path"] != "/afterwards"]
+    compared: dict[str, tuple[object, object]] = {
+        "faults": (story.account.faults, []),
+        "statuses": ([answer.status for answer in answers], [*case.statuses]),
+        # Otherwise responses are out of order, or belong to other requests.
+        "seen": ([answer.seen for answer in answers if answer.status == 200], [*case.forwarded]),
+        "end": (story.end, case.end),
+        "forwarded": (forwarded, [name.split(" ")[0] for name in case.forwarded]),
+    }
+    return {name: (found, expected) for name, (found, expected) in compared.items() if found != expected}
 
 
 def test_malformed_request_gets_a_problem_with_its_code(door: Door) -> None:
@@ -124,12 +136,16 @@ def test_data_after_a_switch_is_never_read_as_a_request(door: Door) -> None:
     assert [one["target"] for one in account.seen] == ["/switch"]
 
 
-@pytest.mark.parametrize("case", DESYNC, ids=lambda case: case.name)
-def test_requests_that_the_guardian_calls_dangerous_are_refused(case: Case) -> None:
+def test_requests_that_the_guardian_calls_dangerous_are_refused() -> None:
+    dangerous = [case for case in DESYNC if _is_dangerous(case)]
+
+    assert len(dangerous) > len(DESYNC) / 4
+    assert [case.name for case in dangerous if (case.statuses, case.end) != ((400,), "closed")] == []
+
+
+def _is_dangerous(case: Case) -> bool:
     request = case.sent.decode("latin-1")
-    if case.why == "severe" or (case.why == "ambiguous" and not CLEAR_BEHIND_THE_GATEWAY.match(request)):
-        assert case.statuses == (400,)
-        assert case.end == "closed"
+    return case.why == "severe" or (case.why == "ambiguous" and not CLEAR_BEHIND_THE_GATEWAY.match(request))
 
 
 def test_documentation_states_the_number_of_cases() -> None:
