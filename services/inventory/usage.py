@@ -214,7 +214,7 @@ def summary(session: Session, month: str) -> UsageSummary:
     """Sum up a month; without figures, all are zero and `sources` is empty."""
     sums, columns = HOUR_SUMS.c, USAGE_MONTHS.c
     mine = columns.month == sums.month, columns.source == sums.source
-    # Each of its own, as the database then finds it at an end of the index instead of reading every month.
+    # Separate subqueries: the database finds each bound at an end of the index, without reading every month.
     bounds = [select(find(columns.hours)).where(*mine).scalar_subquery() for find in (func.max, func.min)]
     found = select(sums.source, sums.number, sums.hours, *bounds)
     rows = session.connection().execute(found.where(sums.month == month, sums.number > 0)).all()

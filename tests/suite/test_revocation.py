@@ -132,7 +132,9 @@ async def _login(client: httpx.AsyncClient, email: str, password: str = PASSWORD
         pytest.param(_reuse_refresh_token, 401, id="refresh token reused"),
     ],
 )
-async def test_changes_that_revoke_tokens(each_suite: Suite, change: Change, status: int) -> None:
+async def test_change_of_an_account_revokes_its_tokens_everywhere(
+    each_suite: Suite, change: Change, status: int
+) -> None:
     async with each_suite.client() as client:
         admin = await sign_in_admin(client)
         person, bystander = await register(client), await register(client)

@@ -182,10 +182,10 @@ def _refuse(code: int, said: bytes, *, at_recipient: bool) -> None:
 
 
 def _says_no_mailbox(code: int, said: str) -> bool:
-    """Whether a refused recipient will never receive mail, and it is not us or this mail that is refused.
+    """Whether this recipient will never receive mail, as opposed to a refusal of us or of this mail.
 
-    An enhanced status code (RFC 3463) is more exact than the code before it: the address (1), its mailbox
-    disabled (2.1), or its domain without mail (4).
+    An enhanced status code (RFC 3463) is more exact than the code before it: 5.1.x is about the address,
+    5.2.1 means that its mailbox is disabled, and 5.4.x is about its domain.
     """
     enhanced = _ENHANCED.match(said)
     if enhanced is None:

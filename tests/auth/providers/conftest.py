@@ -24,7 +24,7 @@ def double(one_double: Double) -> Iterator[Double]:
 
 
 def configured(double: Double, **more: Any) -> dict[str, dict[str, Any]]:
-    """Three providers of each kind: `acme` is not trusted with addresses, `google` is."""
+    """Three providers, one of each kind: `acme` is not trusted with addresses, `google` is."""
     client = {"client_id": CLIENT, "client_secret": SECRET}
     acme = {"issuer": double.issuer("acme"), **client, **more}
     google = {"issuer": double.issuer("google"), "short_callback": True, **client}

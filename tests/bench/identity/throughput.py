@@ -191,7 +191,7 @@ def _script(bodies: Sequence[Any], headers: Mapping[str, str]) -> str:
 
 
 def _bare_loop() -> tuple[float, float]:
-    """Return the hashes a second, and the CPU seconds of each."""
+    """Return the hashes per second, and the CPU seconds that each takes."""
     command = [sys.executable, "-c", LOOP, BCRYPT_COST, str(SECONDS)]
     rate, cost = subprocess.check_output(on_core(SERVER_CORE, command), text=True).split()
     return float(rate), float(cost)
