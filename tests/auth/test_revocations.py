@@ -33,7 +33,7 @@ from shared.identity.revocations import Kind, RevocationPage
 from shared.identity.tokens import LEEWAY_SECONDS, RevokedToken, TokenVerifier
 from shared.peers.client import HttpClient
 from shared.testing import TEST_JWT_SECRET, bearer, internal_token, running
-from tests import support
+from tests import stalls, support
 from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows
 
 FEED = "/internal/revocations"
@@ -212,6 +212,18 @@ async def test_new_token_of_the_same_second_passes_and_the_old_one_is_revoked(
         await verifier.verify(old["token"])
 
 
+def _counts_waits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """Return a semaphore that is released whenever a request begins to wait for news."""
+    held, news_within = asyncio.Semaphore(0), RevocationFeed._news_within
+
+    async def counted(self: RevocationFeed, seconds: float) -> None:
+        held.release()
+        await news_within(self, seconds)
+
+    monkeypatch.setattr(RevocationFeed, "_news_within", counted)
+    return held
+
+
 class TestFeed:
     @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x.y.z"}])
     async def test_anonymous_request_is_rejected_with_401(
@@ -241,7 +253,7 @@ class TestFeed:
         waiting = asyncio.create_task(auth.get(FEED, headers=as_service()))
         assert not (await asyncio.wait([waiting], timeout=0.3))[0]
         await auth.post("/auth/logout", headers=bearer(one["token"]))
-        response = await asyncio.wait_for(waiting, PROMISED_SECONDS)
+        response = await stalls.within(PROMISED_SECONDS, waiting)
 
         page = RevocationPage.model_validate_json(response.content)
         assert [entry.subject for entry in page.revocations] == [claims_of(one)["sid"]]
@@ -269,21 +281,14 @@ class TestFeed:
         monkeypatch.setattr(services.auth.revocations.feed, "read_page", counted)
         monkeypatch.setattr(services.auth.revocations.feed, "newest_number", noted)
         monkeypatch.setattr(services.auth.revocations.feed, "POLL_SECONDS", 60.0)
-        held = asyncio.Semaphore(0)
-        news_within = RevocationFeed._news_within
-
-        async def counted_wait(self: RevocationFeed, seconds: float) -> None:
-            held.release()
-            await news_within(self, seconds)
-
-        monkeypatch.setattr(RevocationFeed, "_news_within", counted_wait)
+        held = _counts_waits(monkeypatch)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(50)]
         for _ in waiting:
             await held.acquire()
         await asyncio.to_thread(polled.wait, 30)
         queries = 0
         await auth.post("/auth/logout", headers=bearer(one["token"]))
-        pages = await asyncio.wait_for(asyncio.gather(*waiting), PROMISED_SECONDS)
+        pages = await stalls.within(PROMISED_SECONDS, asyncio.gather(*waiting))
 
         assert {page.next for page in pages} == {1}
         assert queries == 1
@@ -292,8 +297,10 @@ class TestFeed:
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(services.auth.revocations.feed, "WAITING_MAX", 2)
+        held = _counts_waits(monkeypatch)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(2)]
-        await asyncio.wait(waiting, timeout=0.2)
+        for _ in waiting:
+            await held.acquire()
         refused = await auth.get(FEED, headers=as_service())
         for task in waiting:
             task.cancel()
@@ -332,7 +339,7 @@ class TestFeed:
                 waiting = asyncio.create_task(follow(other, after))
                 await asyncio.wait([waiting], timeout=0.05)
                 await one.post("/auth/logout", headers=bearer(person["token"]))
-                page = await asyncio.wait_for(waiting, PROMISED_SECONDS)
+                page = await stalls.within(PROMISED_SECONDS, waiting)
                 assert [entry.subject for entry in page.revocations] == [claims_of(person)["sid"]]
                 # A reader that comes from a faster replica is not mistaken for one of another database.
                 after = (await follow(one, number)).next

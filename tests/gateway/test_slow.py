@@ -157,8 +157,10 @@ class TestSlowBodies:
         assert seconds < 5
 
     async def test_steady_body_above_the_minimum_rate_is_accepted(
-        self, start_gateway: Start, backend: Backend
+        self, start_gateway: Start, backend: Backend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # The client stalls with the machine, which must not look like a pause of its own.
+        monkeypatch.setattr("gateway.clients.slow_clients.STEP_SECONDS_MAX", 0.1)
         gateway = await start_gateway(
             _routes(backend), body_grace_seconds=0.3, body_idle_seconds=0.3, bytes_per_second_min=100
         )
