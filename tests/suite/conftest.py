@@ -160,7 +160,7 @@ def postgresql_databases(server: str) -> Iterator[dict[str, str]]:
 # Package scope, not session scope: six idle processes would take a tenth of a core from other tests.
 @pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """One suite on SQLite, shared by all tests that only send requests."""
+    """One suite on SQLite, shared by tests that leave all processes healthy: a start takes 9 s of CPU."""
     with running_suite(tmp_path_factory.mktemp("suite")) as running:
         yield running
 

@@ -50,11 +50,11 @@ async def test_deleting_an_account_cancels_its_pending_orders_and_erases_its_pro
 
 
 async def test_users_registered_while_the_users_service_is_down_appear_after_its_restart(
-    own_suite: Suite,
+    suite: Suite,
 ) -> None:
-    async with own_suite.client() as client:
+    async with suite.client() as client:
         admin = await sign_in_admin(client)
-        os.kill(own_suite.pid_of("services.users"), signal.SIGKILL)
+        os.kill(suite.pid_of("services.users"), signal.SIGKILL)
         assert (await client.get("/users", headers=admin.headers)).status_code >= 500
         people = [await register(client) for _ in range(3)]
 

@@ -79,13 +79,17 @@ def test_curl_commands_of_the_files_documentation(documented: tuple[str, str, Pa
     assert re.search(r"^upload-offset: 11\r?\n(.+\n)*content-location: /files/", output, re.MULTILINE)
 
 
-def test_published_curl_commands_work_unchanged(tmp_path: Path) -> None:
+def test_published_curl_commands_work_unchanged_and_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     register, login, me, order = SEED.read_text().split("\n\n")
     with running_suite(tmp_path) as suite:
         (registered,) = answers(run(register, suite))
         (logged_in,) = answers(run(login, suite))
         with_token = [line.replace("<your-jwt-token>", logged_in["token"]) for line in (me, order)]
         (profile,), (placed,) = (answers(run(line, suite)) for line in with_token)
+        ours = 2 if can_fork() else 1  # the launcher, and the fork server
+        assert len(suite.processes()) == len(suite.ports) + ours
+        assert suite.stop(signal.SIGINT) == 0
+        assert suite.processes() == {}
 
     assert logged_in["user"]["id"] == registered["user"]["id"] == profile["id"] == placed["user_id"]
     assert placed["product_name"] == "Laptop"
@@ -109,14 +113,6 @@ async def test_unknown_path_below_auth_is_a_404_rather_than_a_401(
         "/orders": 401,
     }
     assert slash.json()["detail"].endswith("Remove the trailing slash.")
-
-
-def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
-    with running_suite(tmp_path) as suite:
-        ours = 2 if can_fork() else 1  # the launcher, and the fork server
-        assert len(suite.processes()) == len(suite.ports) + ours
-        assert suite.stop(signal.SIGINT) == 0
-        assert suite.processes() == {}
 
 
 def test_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
