@@ -1,23 +1,30 @@
 """Assembles the notifications service."""
 
+from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 
 import structlog
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
+from services.notifications.courier import Courier, Pace
 from services.notifications.digests import Digests
 from services.notifications.duties import duties
 from services.notifications.events import consumes
 from services.notifications.feed import listening
 from services.notifications.mail.attachments import Invoices, Orders
-from services.notifications.mail.mailer import Mailer
+from services.notifications.mail.mailer import MailCarrier
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.transports import transport_of
 from services.notifications.models import EVENTS, IDEMPOTENCY
 from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
 from services.notifications.settings import Settings
+from services.notifications.sms.carrier import SmsCarrier, text_transport_of
+from services.notifications.sms.messages import TextMessages
+from services.notifications.sms.notices import Texts
+from services.notifications.sms.phones import Phones
 from services.notifications.suppressions import Suppressions
 from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
@@ -40,16 +47,14 @@ def create_app(settings: Settings) -> Starlette:
     suppressions = Suppressions(settings)
     mails = Mails(settings, changes, suppressions)
     outbox, secrets = Outbox(settings, changes), Secrets(settings)
-    links = Links(settings)
+    messages = TextMessages(settings, changes, suppressions)
+    phones, links = Phones(settings, messages), Links(settings)
     digests = Digests(mails, links, settings.origin)
-    desk = Desk(changes, mails, outbox, links, digests, settings.origin, settings.ticket_page)
+    desk = Desk(changes, mails, outbox, links, digests, Texts(messages, phones), settings)
+    orders = Orders.of(settings, client, name="orders", url=settings.orders_url)
+    invoices = Invoices(orders, settings.mail_timeout_seconds)
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
-    sends = settings.transport != "none"
-    invoices = Invoices(
-        Orders.of(settings, client, name="orders", url=settings.orders_url), settings.mail_timeout_seconds
-    )
-    mailer = [Mailer(settings, database, mails, changes, transport_of(settings), invoices)] if sends else []
     return create_service(
         settings,
         OPERATIONS,
@@ -65,17 +70,48 @@ def create_app(settings: Settings) -> Starlette:
             Outbound: outbound,
             Secrets: secrets,
             Suppressions: suppressions,
+            Database: database,
+            Phones: phones,
+            TextMessages: messages,
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
         },
-        events=Events(EVENTS, consumes(desk), SUBSCRIBERS),
+        events=Events(EVENTS, consumes(desk, phones), SUBSCRIBERS),
         beside=[
             listening(changes, database),
-            *mailer,
+            *couriers(settings, database, changes, mails, messages, invoices),
             sender,
-            duties(database, settings, mails, outbox, secrets, digests),
+            duties(
+                database,
+                settings,
+                sealed=[mails.sealed, secrets.sealed, phones.sealed],
+                queues=[mails.queue, messages.queue, outbox.queue, digests.queue],
+                outbox=outbox,
+                digests=digests,
+            ),
         ],
         on_start=[partial(warn_without_mails, settings)],
     )
+
+
+def couriers(
+    settings: Settings,
+    database: Database,
+    changes: Changes,
+    mails: Mails,
+    messages: TextMessages,
+    invoices: Invoices,
+) -> Iterator[Courier]:
+    """Yield what sends mails and text messages, as far as they are sent."""
+    if settings.transport != "none":
+        pace = Pace(settings.mail_workers, settings.mail_timeout_seconds, timedelta(days=settings.mail_days))
+        mailer = MailCarrier(settings, database, mails, transport_of(settings), invoices)
+        yield Courier(database, mails, changes, mailer, pace)
+    if settings.text_transport != "none":
+        retry_first = timedelta(seconds=settings.sms_retry_seconds)
+        # What waits for quiet hours may be older than a day; each message has an end of its own.
+        pace = Pace(settings.sms_workers, 2 * settings.sms_timeout_seconds, timedelta(days=30), retry_first)
+        carrier = SmsCarrier(database, messages, text_transport_of(settings))
+        yield Courier(database, messages, changes, carrier, pace)
 
 
 def warn_without_mails(settings: Settings) -> None:

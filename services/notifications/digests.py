@@ -3,15 +3,16 @@
 A notification is gathered in the transaction of its event. At the time of the digest, one transaction deletes
 the gathered rows and queues the mail, so a process that dies at any moment loses and repeats nothing.
 
-Lock order: the row of the person's preferences, then the work.
+Lock order: the rows of the people's preferences by account id, then the work.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, event, func, insert, select
 from sqlmodel import Session
 
 from services.notifications import preferences, timing
@@ -31,6 +32,7 @@ QUEUE = "digest"
 ITEMS_MAX = 50  # in a mail; those beyond are only in the app
 CONTENT_CHARACTERS_MAX = 500
 AFTER_FAULT = timedelta(minutes=5)
+_LATER = "digests_later"
 _NO_LIMIT = 2**31 - 2
 
 log = structlog.get_logger(__name__)
@@ -46,7 +48,41 @@ class Digests:
     def gather(
         self, session: Session, user_id: str, plan: timing.Timing, items: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Keep notifications for the person's next digest: `type, title, content, url` of each."""
+        """Keep notifications for the person's next digest: `type, title, content, url` of each.
+
+        They are stored at the end of the transaction: it may gather for several people in several steps, and
+        two transactions that lock them in different orders would wait for each other.
+        """
+        later = self._later(session)
+        if user_id not in later:
+            later[user_id] = plan, []
+        if (gathered := later[user_id]) is not None:  # None: the account is deleted in this transaction
+            gathered[1].extend(items)
+
+    def forget(self, session: Session, people: Iterable[str]) -> None:
+        """Delete the preferences of deleted accounts, and what was gathered; their work then ends."""
+        self._later(session).update(dict.fromkeys(people))
+
+    def _later(self, session: Session) -> dict[str, tuple[timing.Timing, list[Mapping[str, Any]]] | None]:
+        """Return what to do at the end of this transaction, by account."""
+        later: dict[str, Any] | None = session.info.get(_LATER)
+        if later is None:
+            later = session.info[_LATER] = {}
+            event.listen(session, "before_commit", self._finish, once=True)
+        return later
+
+    def _finish(self, session: Session) -> None:
+        for user_id, gathered in sorted(session.info.pop(_LATER).items(), key=itemgetter(0)):
+            if gathered is not None:
+                self._store(session, user_id, *gathered)
+                continue
+            _lock(session, user_id)
+            for table in (PREFERENCES, DIGEST_ITEMS):  # in this order, as digests lock the preferences first
+                session.connection().execute(delete(table).where(table.c.user_id == user_id))
+
+    def _store(
+        self, session: Session, user_id: str, plan: timing.Timing, items: Sequence[Mapping[str, Any]]
+    ) -> None:
         if not _lock(session, user_id):
             return  # the account has just been deleted
         execute, mine = session.connection().execute, DIGEST_ITEMS.c.user_id == user_id
@@ -137,11 +173,6 @@ def may_be_mailed(recipient: Mapping[str, Any]) -> bool:
     """Only confirmed addresses receive notifications: someone could register with a stranger's address."""
     has_address = recipient["email"] is not None and recipient["email_verified"]
     return has_address and recipient["status"] == "active"
-
-
-def forget(session: Session, people: Sequence[str]) -> None:
-    """Delete what was gathered for deleted accounts; their work finds nothing and ends."""
-    session.connection().execute(delete(DIGEST_ITEMS).where(DIGEST_ITEMS.c.user_id.in_(people)))
 
 
 def _lock(session: Session, user_id: str) -> bool:

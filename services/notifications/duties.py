@@ -1,19 +1,20 @@
 """The background work of the notifications service."""
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Column, Select, Table, delete, select
 
+from services.notifications.deliveries import ENDED as DELIVERY_ENDED
 from services.notifications.digests import Digests
-from services.notifications.mail.mails import ENDED as MAIL_ENDED
-from services.notifications.mail.mails import Mails
 from services.notifications.models import (
     ATTEMPTS,
     DELIVERIES,
     DIGEST_ITEMS,
     NOTIFICATIONS,
+    PHONES,
     RECIPIENTS,
     SUPPORT_STAFF,
     SUPPRESSIONS,
@@ -24,11 +25,12 @@ from services.notifications.models import (
 )
 from services.notifications.settings import Settings
 from services.notifications.webhooks.outbox import ENDED, Outbox
-from services.notifications.webhooks.subscriptions import Secrets
 from shared.clock import now
 from shared.data.database import Database
+from shared.data.sealed import SealedColumn
 from shared.ids import first_id
 from shared.work.duties import Duties, Duty, IsStopping
+from shared.work.leased import Queue
 
 TIDY_SECONDS = 3600
 DIGEST_SECONDS = 20
@@ -39,7 +41,13 @@ DELETED_KEPT = timedelta(days=90)
 
 
 def duties(
-    database: Database, settings: Settings, mails: Mails, outbox: Outbox, secrets: Secrets, digests: Digests
+    database: Database,
+    settings: Settings,
+    *,
+    sealed: Iterable[SealedColumn],
+    queues: Sequence[Queue],
+    outbox: Outbox,
+    digests: Digests,
 ) -> Duties:
     def tidy(is_stopping: IsStopping) -> None:
         kept = timedelta(days=settings.notification_days)
@@ -51,6 +59,7 @@ def duties(
             partial(delete_late_rows, database, NOTIFICATIONS),
             partial(delete_late_rows, database, WEBHOOKS),
             partial(delete_late_rows, database, SUPPORT_STAFF),
+            partial(delete_late_rows, database, PHONES),
             partial(delete_late_rows, database, DIGEST_ITEMS),
             partial(delete_late_messages, database, outbox),
             partial(forget_deleted_accounts, database),
@@ -61,10 +70,10 @@ def duties(
     every = [
         Duty("tidy", TIDY_SECONDS, tidy, alone=True),
         Duty("digests", DIGEST_SECONDS, partial(digests.send_due, database), alone=True),
-        Duty("renew_mails", RENEW_SECONDS, partial(mails.sealed.renew, database), alone=True),
-        Duty("renew_webhooks", RENEW_SECONDS, partial(secrets.sealed.renew, database), alone=True),
     ]
-    return Duties(database, every, WORK, queues=[mails.queue, outbox.queue, digests.queue])
+    for column, name in zip(sealed, ("renew_mails", "renew_webhooks", "renew_phones"), strict=True):
+        every.append(Duty(name, RENEW_SECONDS, partial(column.renew, database), alone=True))
+    return Duties(database, every, WORK, queues=queues)
 
 
 def delete_old_notifications(database: Database, kept: timedelta) -> int:
@@ -77,7 +86,7 @@ def delete_old_notifications(database: Database, kept: timedelta) -> int:
 def delete_old_deliveries(database: Database, kept: timedelta) -> int:
     """Delete a batch of the oldest deliveries that have ended, with their attempts."""
     old = select(DELIVERIES.c.id).where(
-        DELIVERIES.c.id < first_id(now(), -kept), DELIVERIES.c.state.in_(MAIL_ENDED)
+        DELIVERIES.c.id < first_id(now(), -kept), DELIVERIES.c.state.in_(DELIVERY_ENDED)
     )
     with database.transaction() as session:
         execute = session.connection().execute

@@ -33,6 +33,30 @@ class MailsAreOff(Conflict):
     code = "mails_are_off"
 
 
+class TextsAreOff(Conflict):
+    """This installation sends no text messages: neither TWILIO_ACCOUNT_SID nor SMS_TRANSPORT is set."""
+
+    code = "texts_are_off"
+
+
+class NumberNotAllowed(Conflict):
+    """No text messages are sent to this country: its prefix is not in SMS_PREFIXES."""
+
+    code = "number_not_allowed"
+
+
+class NoCodeSent(Conflict):
+    """There is no code that is still valid: enter the phone again."""
+
+    code = "no_code_sent"
+
+
+class WrongCode(Conflict):
+    """This is not the code that was sent."""
+
+    code = "wrong_code"
+
+
 class TooManyWebhooks(Conflict):
     """An account may have ten webhooks: delete one first."""
 

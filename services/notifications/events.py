@@ -18,7 +18,7 @@ from contracts.events import (
     OrderPlaced,
     SyncFinished,
 )
-from contracts.exports import exporting, table_section
+from contracts.exports import Row, Section, exporting, table_section
 from contracts.invoices import InvoiceIssued
 from contracts.support import (
     ReviewModerated,
@@ -28,7 +28,7 @@ from contracts.support import (
     TicketOverdue,
     TicketReplied,
 )
-from services.notifications import digests, notices, of_support
+from services.notifications import deliveries, notices, of_support
 from services.notifications.kinds import NoticeType, Severity
 from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.mails import Mail
@@ -37,6 +37,7 @@ from services.notifications.models import (
     DELIVERIES,
     DIGEST_ITEMS,
     NOTIFICATIONS,
+    PHONES,
     PREFERENCES,
     RECIPIENTS,
     SUPPORT_STAFF,
@@ -44,6 +45,7 @@ from services.notifications.models import (
     WEBHOOKS,
 )
 from services.notifications.notices import Desk, Notice
+from services.notifications.sms.phones import Phones
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.data.money import from_minor
@@ -194,16 +196,16 @@ def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
 def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]) -> None:
     """Delete everything about deleted accounts, and remember that they are gone."""
     execute, gone = session.connection().execute, {event.account_id: event for event in events}
-    desk.mails.forget(session, list(gone))
+    deliveries.forget(session, list(gone))
     desk.outbox.forget_people(session, list(gone))
     blank = {"email": None, "email_verified": False, "role": "", "status": "deleted", "updated": now()}
     rows = [{"user_id": user_id, "deleted": event.deleted, **blank} for user_id, event in gone.items()]
     adding = insert_into(session, RECIPIENTS).values(rows)
     blanked = {name: adding.excluded[name] for name in (*blank, "deleted")}
     execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=blanked))
-    for table in (NOTIFICATIONS, PREFERENCES, SUPPORT_STAFF):
+    for table in (NOTIFICATIONS, SUPPORT_STAFF, PHONES):
         execute(delete(table).where(table.c.user_id.in_(gone)))
-    digests.forget(session, list(gone))  # after the preferences, as digests lock these first
+    desk.digests.forget(session, gone)
 
 
 NOTICES: dict[type[Any], MakeNotices] = {
@@ -218,7 +220,7 @@ NOTICES: dict[type[Any], MakeNotices] = {
     ReviewModerated: of_support.of_moderated_review,
 }
 EXPORTED = [
-    table_section("mails", DELIVERIES, "user_id", without=("user_id", "to_hash", "sealed")),
+    table_section("mails", DELIVERIES, "user_id", without=("user_id", "to_hash", "sealed", "provider_id")),
     table_section("notifications", NOTIFICATIONS, "user_id", without=("user_id",)),
     table_section("digest_items", DIGEST_ITEMS, "user_id", without=("user_id",)),
     table_section("webhooks", WEBHOOKS, "user_id", without=("user_id", "sealed")),
@@ -229,7 +231,19 @@ EXPORTED = [
 ]
 
 
-def consumes(desk: Desk) -> Consumers:
+def phone_section(phones: Phones) -> Section:
+    """Return the section of an export with the person's phone."""
+
+    def rows(session: Session, account_id: str, after: str | int | None, _limit: int) -> list[Row]:
+        number, is_confirmed = phones.find(session, account_id)
+        if number is None or after is not None:
+            return []
+        return [(account_id, {"number": number, "is_confirmed": is_confirmed})]
+
+    return Section("phone", rows)
+
+
+def consumes(desk: Desk, phones: Phones) -> Consumers:
     """Return what the service does with each event."""
     return {
         **{kind: partial(_deliver, desk, make) for kind, make in NOTICES.items()},
@@ -238,7 +252,7 @@ def consumes(desk: Desk) -> Consumers:
         AccountChanged: keep_accounts,
         AccountDeleted: partial(forget_people, desk),
         StaffChanged: of_support.keep_staff,
-        **exporting("notifications", EXPORTED),
+        **exporting("notifications", [*EXPORTED, phone_section(phones)]),
     }
 
 

@@ -12,6 +12,11 @@ class Channel(StrEnum):
 
     IN_APP = "in_app"
     EMAIL = "email"
+    SMS = "sms"
+
+
+# A text message costs money and wakes people, so everybody chooses for which types they want one.
+USUAL = frozenset((Channel.IN_APP, Channel.EMAIL))
 
 
 class NoticeType(StrEnum):
@@ -50,7 +55,7 @@ class Kind:
     """
 
     description: str
-    on: frozenset[Channel] = frozenset(Channel)
+    on: frozenset[Channel] = USUAL
     fixed: frozenset[Channel] = frozenset()
     has_mail: bool = False
     template: str = NOTICE
@@ -65,12 +70,10 @@ KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.SYNC_FAILED: Kind("A sync of the AWS accounts failed; only admins receive this."),
     NoticeType.SECURITY_ALERT: Kind(
         "A change to the security of your account. Act on it if it was not you.",
-        fixed=frozenset(Channel),
+        fixed=USUAL,
         has_mail=True,
     ),
-    NoticeType.EXPORT_READY: Kind(
-        "The export of your data is ready.", fixed=frozenset(Channel), has_mail=True
-    ),
+    NoticeType.EXPORT_READY: Kind("The export of your data is ready.", fixed=USUAL, has_mail=True),
     NoticeType.TICKET_OPENED: Kind(
         "Someone opened a support ticket; only staff receive this.", template=TICKET
     ),

@@ -85,6 +85,23 @@ class Recipient(Table, table=True):
     deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class Phone(Table, table=True):
+    """The phone of an account, sealed. Its owner confirms it by the code that was sent to it.
+
+    The code is kept as an HMAC; `wrong` counts the codes that were not right.
+    """
+
+    __tablename__ = "phones"
+
+    user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    sealed: str = Field(sa_type=Text)
+    confirmed: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    code_hash: str | None = Field(default=None, max_length=64)
+    code_expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    wrong: int = 0
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 class SupportStaff(Table, table=True):
     """An account that is support staff without being an admin."""
 
@@ -95,9 +112,10 @@ class SupportStaff(Table, table=True):
 
 
 class Delivery(Table, table=True):
-    """One mail to one address. Its address and content are sealed, and kept only until it has been sent.
+    """A mail or text message to one address. Address and content are sealed, and kept only until it is sent.
 
-    `planned` is the earliest time to send a mail that respects quiet hours; others have none.
+    `planned` is the earliest time to send what respects quiet hours; others have none. `provider_id` is the
+    provider's id of what was sent.
     """
 
     __tablename__ = "deliveries"
@@ -106,6 +124,10 @@ class Delivery(Table, table=True):
         Index("ix_deliveries_user_id_id", "user_id", "id"),
         Index("ix_deliveries_user_id_state_id", "user_id", "state", "id"),
         Index("ix_deliveries_to_hash_id", "to_hash", "id"),
+        Index("ix_deliveries_channel_id", "channel", "id"),
+        Index(
+            "ix_deliveries_provider_id", "provider_id", unique=True, **rows_where("provider_id IS NOT NULL")
+        ),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
@@ -120,6 +142,7 @@ class Delivery(Table, table=True):
     error: str | None = Field(default=None, max_length=ERROR_CHARACTERS_MAX)
     expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
     planned: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    provider_id: str | None = Field(default=None, max_length=100)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -255,6 +278,7 @@ class WebhookAttempt(Table, table=True):
 NOTIFICATIONS = table_of(Notification)
 PREFERENCES = table_of(Preferences)
 RECIPIENTS = table_of(Recipient)
+PHONES = table_of(Phone)
 SUPPORT_STAFF = table_of(SupportStaff)
 DELIVERIES = table_of(Delivery)
 DIGEST_ITEMS = table_of(DigestItem)

@@ -1,7 +1,7 @@
 """Stores notifications, and changes their state."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from services.notifications.models import (
     TITLE_CHARACTERS_MAX,
 )
 from services.notifications.preferences import NO_CHOICES, Choices, choices_of, timings_of
+from services.notifications.settings import Settings
+from services.notifications.sms.notices import Texts
 from services.notifications.timing import DEFAULT, Digest, Timing
 from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
@@ -56,12 +58,12 @@ class Desk:
         outbox: Outbox,
         links: Links,
         digests: Digests,
-        origin: str,
-        ticket_url: Callable[[str], str],
+        texts: Texts,
+        settings: Settings,
     ) -> None:
         self.changes, self.mails, self.outbox = changes, mails, outbox
-        self.digests, self._links = digests, links
-        self._origin, self._ticket_url = origin, ticket_url
+        self.digests, self._links, self.texts = digests, links, texts
+        self._origin, self._ticket_url = settings.origin, settings.ticket_page
 
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
@@ -95,14 +97,19 @@ class Desk:
                 shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
                 mine = webhooks.get((one.user_id, one.type), ())
                 self.outbox.add(session, mine, one.user_id, one.type, shown)
+        for one in notices:
+            if _is_texted(one, known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)):
+                self.texts.add(session, one, timings.get(one.user_id, DEFAULT))
+        self._store(session, rows)
+        for user_id, some in gathered.items():
+            self.digests.gather(session, user_id, timings[user_id], [self._item(one) for one in some])
+        return rows
+
+    def _store(self, session: Session, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
             session.connection().execute(insert(NOTIFICATIONS), rows)
         for user_id in {row["user_id"] for row in rows}:
             self.changes.note(session, user_id)
-        for user_id in sorted(gathered):  # in order, because it locks them
-            items = [self._item(one) for one in gathered[user_id]]
-            self.digests.gather(session, user_id, timings[user_id], items)
-        return rows
 
     def _mail(self, session: Session, notice: Notice, recipient: Mapping[str, Any], timing: Timing) -> None:
         values = {"title": notice.title, "content": notice.content, "origin": self._origin}
@@ -128,6 +135,11 @@ class Desk:
         if KINDS[notice.type].template == TICKET:
             return self._ticket_url(notice.data["ticket_id"])
         return None
+
+
+def _is_texted(notice: Notice, recipient: Mapping[str, Any] | None, chosen: Choices) -> bool:
+    is_active = recipient is not None and recipient["status"] == "active"
+    return is_active and chosen.wants(notice.type, Channel.SMS)
 
 
 def _is_mailed(notice: Notice, chosen: Choices) -> bool:

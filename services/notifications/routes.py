@@ -8,16 +8,21 @@ from services.notifications import summary
 from services.notifications.errors import (
     AlwaysOn,
     MailsAreOff,
+    NoCodeSent,
     NotEnded,
     NotFailed,
     NotQueued,
+    NumberNotAllowed,
     Suppressed,
+    TextsAreOff,
     TooManyWebhooks,
     WebhookDisabled,
+    WrongCode,
 )
 from services.notifications.handlers import (
     deliveries,
     own,
+    phones,
     suppressions,
     templates,
     unsubscribing,
@@ -34,6 +39,7 @@ _DELIVERY = "/notifications/deliveries/{delivery_id}"
 _TEMPLATE = "/notifications/templates/{name}"
 _WEBHOOK = "/notifications/webhooks/{webhook_id}"
 _MESSAGE = f"{_WEBHOOK}/messages/{{message_id}}"
+_PHONE = "/notifications/phone"
 _UNKNOWN = (NotFound,)
 _HTML = ("text/html",)
 
@@ -84,6 +90,13 @@ OPERATIONS: list[Operation] = [
         status=202,
         errors=(MailsAreOff, TooManyRequests),
     ),
+    _for_admins(
+        "POST",
+        "/notifications/test-sms",
+        phones.send_test_sms,
+        status=202,
+        errors=(TextsAreOff, TooManyRequests),
+    ),
     _for_admins("GET", "/notifications/suppressions", suppressions.list_suppressions),
     _for_admins("POST", "/notifications/suppressions", suppressions.add_suppression, status=201),
     _for_admins(
@@ -116,6 +129,15 @@ OPERATIONS: list[Operation] = [
         answer_types=_HTML,
         also={410: "text/html"},
     ),
+    _in_person("GET", _PHONE, phones.show_phone),
+    _in_person(
+        "PUT",
+        _PHONE,
+        phones.enter_phone,
+        errors=(TextsAreOff, NumberNotAllowed, Suppressed, TooManyRequests),
+    ),
+    _in_person("DELETE", _PHONE, phones.remove_phone, status=204, errors=_UNKNOWN),
+    _in_person("POST", f"{_PHONE}/confirm", phones.confirm_phone, errors=(NoCodeSent, WrongCode)),
     _in_person("GET", "/notifications/webhooks", webhooks.list_webhooks),
     _in_person(
         "POST",

@@ -2,21 +2,38 @@
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from services.notifications.mail.addresses import BadAddress, read_address
 from shared.data.sealed import SealingSettings
 from shared.peers.outbound import OutboundSettings
 
 Transport = Literal["file", "smtp", "none"]
+TextTransport = Literal["file", "twilio", "none"]
+NUMBER = r"^\+[1-9][0-9]{6,14}$"
+_PREFIX = re.compile(r"\+[1-9][0-9]{0,6}")
+_OUTSIDE = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 _SMTP_URL = re.compile(r"smtps?://([^\s/@]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?/?")
 _TICKET_ID = "{ticket_id}"
 _TICKET_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/[A-Za-z0-9._~/?=&#%{}-]*")
 _PORTS = {"smtp": 587, "smtps": 465}
 _LOOPBACK = ("localhost", "127.0.0.1")
+
+
+def _prefixes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    if any(_PREFIX.fullmatch(one) is None for one in found):
+        raise ValueError("must be prefixes of countries such as +49,+43")
+    return found
+
+
+Prefixes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_prefixes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,17 @@ class Settings(SealingSettings, OutboundSettings):
     mail_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
     mail_per_address_daily: int = Field(default=50, ge=1, le=10_000)
     mail_days: float = Field(default=3.0, gt=0, le=30)
+    sms_transport: Literal["auto", "file", "twilio", "none"] = "auto"
+    twilio_account_sid: str = Field(default="", pattern=r"^([A-Za-z0-9]{1,64})?$")
+    twilio_auth_token: SecretStr = SecretStr("")
+    twilio_from_number: str = Field(default="", pattern=r"^(\+[1-9][0-9]{6,14}|[A-Za-z0-9 ]{1,11})?$")
+    twilio_url: str = "https://api.twilio.com"
+    sms_workers: int = Field(default=4, ge=1, le=8)
+    sms_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
+    sms_retry_seconds: float = Field(default=30.0, ge=0.01, le=3600)
+    sms_daily_max: int = Field(default=100, ge=0, le=1_000_000)
+    sms_per_number_daily: int = Field(default=5, ge=1, le=10_000)
+    sms_prefixes: Prefixes = ()
     webhook_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
     webhook_retry_seconds: float = Field(default=5.0, ge=0.01, le=3600)
     webhook_disable_days: float = Field(default=5.0, gt=0, le=90)
@@ -98,6 +126,40 @@ class Settings(SealingSettings, OutboundSettings):
         if not address or (info.data.get("smtp_url") and address.endswith(".invalid")):
             raise ValueError("must be set together with SMTP_URL, to an address that may send there")
         return address
+
+    @field_validator("sms_transport")
+    @classmethod
+    def _usable_for_texts(cls, transport: str, info: ValidationInfo) -> str:
+        if transport == "file" and info.data.get("environment") == "production":
+            raise ValueError("must not be file in production, because messages contain codes")
+        return transport
+
+    @field_validator("twilio_url")
+    @classmethod
+    def _of_a_provider(cls, url: str) -> str:
+        if _OUTSIDE.fullmatch(url) is None:
+            raise ValueError("must be an origin such as https://api.example.com")
+        return url
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Refuse half an account at Twilio: it would be noticed only when nothing arrives."""
+        secret = self.twilio_auth_token.get_secret_value()
+        given = [bool(one) for one in (self.twilio_account_sid, secret, self.twilio_from_number)]
+        if any(given) != all(given) or (self.sms_transport == "twilio" and not all(given)):
+            raise ValueError(
+                "TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM_NUMBER must be set together"
+            )
+        return self
+
+    @property
+    def text_transport(self) -> TextTransport:
+        """How text messages leave: by Twilio if its account is set, else in development into files."""
+        if self.sms_transport != "auto":
+            return self.sms_transport
+        if self.twilio_account_sid:
+            return "twilio"
+        return "file" if self.environment == "development" else "none"
 
     @property
     def transport(self) -> Transport:

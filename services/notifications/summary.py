@@ -3,7 +3,7 @@
 from sqlalchemy import select
 
 from contracts.summaries import Rows
-from services.notifications.mail.mails import State
+from services.notifications.deliveries import State
 from services.notifications.models import DELIVERIES, NOTIFICATIONS
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from services.notifications.mail.schemas import Email
-from services.notifications.suppressions import Reason
+from services.notifications.reasons import Reason
 from shared.http.schemas import Input, Output, example
 from shared.lists.pagination import PageQuery
 
@@ -14,7 +14,7 @@ DAYS_MAX = 3_650
 
 
 class ListSuppressions(PageQuery):
-    channel: Literal["email"] | None = Field(default=None, description="Only those of this channel.")
+    channel: Literal["email", "sms"] | None = Field(default=None, description="Only those of this channel.")
     reason: Reason | None = Field(default=None, description="Only those with this reason.")
 
 

@@ -6,7 +6,6 @@ An address is kept only as an HMAC, so a copy of the database does not say whose
 import hmac
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import delete, or_, select
@@ -14,29 +13,14 @@ from sqlmodel import Session
 
 from services.notifications.kinds import Channel
 from services.notifications.models import SUPPRESSIONS
+from services.notifications.reasons import KEPT_FOR, Reason, stops
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.data.database import insert_into, one_row
 from shared.errors import NotFound
 from shared.ids import new_id
 
-_KINDS = {Channel.EMAIL: b"address "}
-
-
-class Reason(StrEnum):
-    """Why nothing is sent to an address."""
-
-    BOUNCE = "bounce"
-    INVALID = "invalid"
-    COMPLAINT = "complaint"
-    UNSUBSCRIBED = "unsubscribed"
-    ADMIN = "admin"
-
-
-# A mailbox may be created again. What people or admins have decided does not end by itself.
-KEPT_FOR = {Reason.BOUNCE: timedelta(days=30), Reason.INVALID: timedelta(days=30)}
-# Such an address exists. Its owner wants no mails, but still has to hear of a changed password.
-_UNWANTED = (Reason.COMPLAINT, Reason.UNSUBSCRIBED)
+_KINDS = {Channel.EMAIL: b"address ", Channel.SMS: b"phone "}
 
 
 class Suppressions:
@@ -113,7 +97,3 @@ class Suppressions:
         mine = delete(SUPPRESSIONS).where(SUPPRESSIONS.c.to_hash.in_(self._hashes(channel, to)))
         gone: Iterable[str] = session.connection().execute(mine.returning(SUPPRESSIONS.c.reason)).scalars()
         return sorted(set(gone))
-
-
-def stops(reason: Reason, *, is_security: bool) -> bool:
-    return not (is_security and reason in _UNWANTED)

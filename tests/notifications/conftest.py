@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.notifications import courier
 from services.notifications.app import create_app
-from services.notifications.mail import mailer
 from services.notifications.settings import Settings
 from shared.testing import running
 from shared.work import changes
@@ -81,8 +81,8 @@ def start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Start:
     """Starts services that send to the server, and try again at once."""
-    monkeypatch.setattr(mailer, "RETRY_FIRST", timedelta(0))
-    monkeypatch.setattr(mailer, "AWAY_FIRST", timedelta(0))
+    monkeypatch.setattr(courier, "RETRY_FIRST", timedelta(0))
+    monkeypatch.setattr(courier, "AWAY_FIRST", timedelta(0))
     monkeypatch.setattr(changes, "LOOK_SECONDS_LISTENING", 0.05)
 
     def starting(**values: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.notifications.mail import mailer
-from services.notifications.mail.mailer import Breaker, Outcome
+from services.notifications import breaker as module
+from services.notifications.breaker import Breaker, Outcome
 
 AWAY, SENT = Outcome("away", "unreachable"), Outcome("sent")
 
@@ -19,14 +19,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(mailer, "time", made)
+    monkeypatch.setattr(module, "time", made)
     return made
 
 
 def test_failures_of_attempts_made_at_once_cause_one_pause_and_those_of_probes_longer_ones(
     clock: Clock,
 ) -> None:
-    breaker, pauses = Breaker(), list[float]()
+    breaker, pauses = Breaker("mail"), list[float]()
     for _ in range(8):  # as many as are submitted at once: one hiccup of the server fails them all
         breaker.note(AWAY)
     assert breaker.wait_seconds == 15.0
@@ -41,7 +41,7 @@ def test_failures_of_attempts_made_at_once_cause_one_pause_and_those_of_probes_l
 
 
 def test_success_ends_the_count(clock: Clock) -> None:
-    breaker = Breaker()
+    breaker = Breaker("mail")
     for outcome in (*[AWAY] * 4, SENT, *[AWAY] * 4):
         breaker.note(outcome)
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.notifications import duties
 from services.notifications.app import create_app
-from services.notifications.mail.mails import State
+from services.notifications.deliveries import State
 from services.notifications.models import DELIVERIES, RECIPIENTS, WEBHOOK_DELIVERIES, WORK
 from services.notifications.settings import Settings
 from services.notifications.webhooks.outbox import Outbox

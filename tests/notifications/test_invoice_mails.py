@@ -15,8 +15,9 @@ import pytest
 
 from contracts.events import AccountDeleted
 from contracts.invoices import INVOICE_BYTES_MAX, InvoiceIssued
+from services.notifications import courier
 from services.notifications.app import create_app
-from services.notifications.mail import attachments, mailer
+from services.notifications.mail import attachments
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
@@ -91,8 +92,8 @@ def start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Start:
     """Starts services that try again at once, with a person who may be mailed."""
-    monkeypatch.setattr(mailer, "AWAY_FIRST", timedelta(0))
-    monkeypatch.setattr(mailer, "RETRY_FIRST", timedelta(0))
+    monkeypatch.setattr(courier, "AWAY_FIRST", timedelta(0))
+    monkeypatch.setattr(courier, "RETRY_FIRST", timedelta(0))
     monkeypatch.setattr(attachments, "REST_SECONDS", 0.0)
     monkeypatch.setattr(changes, "LOOK_SECONDS_LISTENING", 0.05)
 
@@ -210,7 +211,7 @@ async def test_orders_that_hangs_holds_up_one_mail_for_the_time_limit_and_then_r
     start: Start, server: Server, orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attachments, "REST_SECONDS", 3600.0)
-    monkeypatch.setattr(mailer, "AWAY_FIRST", timedelta(hours=1))
+    monkeypatch.setattr(courier, "AWAY_FIRST", timedelta(hours=1))
     closing = threading.Event()
 
     def hang(_: int) -> Answer:

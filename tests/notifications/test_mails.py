@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from contracts.events import AccountDeleted, MailRequested
 from contracts.links import seal_link
-from services.notifications.mail import mailer
+from services.notifications import breaker, courier
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
@@ -167,8 +167,8 @@ async def test_deferred_mail_is_tried_again_with_the_same_message_id_until_it_is
 async def test_outage_of_the_server_costs_no_attempts_and_mails_arrive_after_it(
     start: Start, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mailer, "OPEN_SECONDS_FIRST", 0.01)
-    monkeypatch.setattr(mailer, "OPEN_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(breaker, "OPEN_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(breaker, "OPEN_SECONDS_MAX", 0.01)
     to, calls = address(), 0
 
     def busy(_: str) -> str:
@@ -226,14 +226,14 @@ async def test_fault_while_one_mail_is_noted_is_logged_and_does_not_pause_the_ot
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rested, logged, noticed = list[float](), list[str](), asyncio.Event()
-    broken, real = asked(address()), mailer.Mailer._settle
+    broken, real = asked(address()), courier.Courier._settle
 
-    def settle(self: mailer.Mailer, session: Session, job: mailer.Job, outcome: mailer.Outcome) -> None:
+    def settle(self: courier.Courier, session: Session, job: courier.Job, outcome: breaker.Outcome) -> None:
         if job.row["id"] == broken.mail_id:
             raise RuntimeError("the outcome cannot be stored")
         real(self, session, job, outcome)
 
-    async def rest(_self: mailer.Mailer, seconds: float) -> None:
+    async def rest(_self: courier.Courier, seconds: float) -> None:
         rested.append(seconds)
         noticed.set()
 
@@ -241,9 +241,9 @@ async def test_fault_while_one_mail_is_noted_is_logged_and_does_not_pause_the_ot
         logged.append(f"{event} {values}")
         noticed.set()
 
-    monkeypatch.setattr(mailer.Mailer, "_settle", settle)
-    monkeypatch.setattr(mailer.Mailer, "_rest", rest)
-    monkeypatch.setattr(mailer.log, "error", note)
+    monkeypatch.setattr(courier.Courier, "_settle", settle)
+    monkeypatch.setattr(courier.Courier, "_rest", rest)
+    monkeypatch.setattr(courier.log, "error", note)
     await tell(client, broken)
     later = asked(address())
     async with asyncio.timeout(SECONDS):

@@ -12,8 +12,9 @@ from sqlalchemy import text
 
 from services.notifications.kinds import Channel
 from services.notifications.models import EVENTS, SUPPRESSIONS
+from services.notifications.reasons import Reason
 from services.notifications.settings import Settings
-from services.notifications.suppressions import Reason, Suppressions
+from services.notifications.suppressions import Suppressions
 from shared.clock import now
 from shared.data.database import Database
 from shared.data.migrate import upgrade

@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import Session
 
+from services.notifications.deliveries import Deliveries
 from services.notifications.errors import MailsAreOff, NotFailed, NotQueued
+from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.mail.schemas import (
@@ -19,6 +21,7 @@ from services.notifications.mail.schemas import (
 )
 from services.notifications.mail.templates import TEST
 from services.notifications.models import ATTEMPTS, DELIVERIES
+from services.notifications.sms.messages import TextMessages
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import one_row
@@ -44,18 +47,20 @@ def show_delivery(delivery_id: Id, session: Session) -> DeliveryDetail:
     return _detail(session, delivery_id)
 
 
-def retry_delivery(delivery_id: Id, session: Session, mails: Mails) -> DeliveryDetail:
+def retry_delivery(delivery_id: Id, session: Session, mails: Mails, messages: TextMessages) -> DeliveryDetail:
     """Queue a failed delivery again. Its attempts are counted from zero."""
     shown = _detail(session, delivery_id)
-    if not mails.repeat(session, delivery_id):
+    if not _of(shown, mails, messages).repeat(session, delivery_id):
         raise NotFailed(state_now=shown.state)
     return _detail(session, delivery_id)
 
 
-def cancel_delivery(delivery_id: Id, session: Session, mails: Mails) -> DeliveryDetail:
+def cancel_delivery(
+    delivery_id: Id, session: Session, mails: Mails, messages: TextMessages
+) -> DeliveryDetail:
     """Cancel a delivery that is waiting for its next attempt."""
     shown = _detail(session, delivery_id)
-    if not mails.cancel(session, delivery_id):
+    if not _of(shown, mails, messages).cancel(session, delivery_id):
         raise NotQueued(state_now=shown.state)
     return _detail(session, delivery_id)
 
@@ -80,6 +85,10 @@ def send_test_email(
         raise MailsAreOff
     trail.add(delivery=mail.id)
     return QueuedOut(delivery_id=mail.id, state=state)
+
+
+def _of(shown: DeliveryDetail, mails: Mails, messages: TextMessages) -> Deliveries:
+    return messages if shown.channel == Channel.SMS else mails
 
 
 def _detail(session: Session, delivery_id: str) -> DeliveryDetail:

@@ -5,6 +5,7 @@ from sqlmodel import Session
 from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.models import SUPPRESSIONS
+from services.notifications.reasons import Reason
 from services.notifications.suppression_schemas import (
     AddSuppression,
     AllowAddress,
@@ -12,7 +13,7 @@ from services.notifications.suppression_schemas import (
     ListSuppressions,
     SuppressionOut,
 )
-from services.notifications.suppressions import Reason, Suppressions
+from services.notifications.suppressions import Suppressions
 from shared.caller import Caller
 from shared.errors import FieldFault, Invalid
 from shared.events import Trail

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from services.notifications.mail.mails import State
+from services.notifications.deliveries import State
 from services.notifications.mail.rendering import SOURCE_CHARACTERS_MAX
 from services.notifications.mail.templates import TEMPLATES, Text, built_in
 from shared.http.schemas import Id, Input, Output, example

@@ -1,20 +1,20 @@
-"""Submits mails to an SMTP server, or in development to a folder. Runs in threads, because calls block."""
+"""Submits mails to an SMTP server, or in development to a folder, in threads, because calls block."""
 
-import os
+import asyncio
 import re
 import smtplib
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Protocol
 
 from services.notifications.mail.messages import Message
+from services.notifications.private_files import PrivateFolder
 from services.notifications.settings import Settings, SmtpServer
 
-FILES_MAX = 1_000  # unauthenticated requests cause mails, and must not fill the disk
 IDLE_SECONDS = 20.0  # servers close idle connections after minutes
 _NO_MAILBOX = (521, 550, 551, 553, 556)
 _ENHANCED = re.compile(r"5\.([0-9]{1,3})\.[0-9]{1,3}(?= |$)")
@@ -47,32 +47,49 @@ class Away(NotSent):
 class Transport(Protocol):
     """Where mails are submitted."""
 
-    def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         """Return once the mail is accepted; otherwise raise NotSent."""
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 def transport_of(settings: Settings) -> Transport:
     if settings.transport == "smtp":
-        return SmtpTransport(settings.smtp_server, settings.mail_timeout_seconds)
-    return FileTransport(settings.data_dir / "mail")
+        smtp = SmtpTransport(settings.smtp_server, settings.mail_timeout_seconds)
+        return InThreads(smtp, settings.mail_workers)
+    return InThreads(FileTransport(settings.data_dir / "mail"), settings.mail_workers)
+
+
+class BlockingTransport(Protocol):
+    def send(self, message: Message) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InThreads:
+    """Calls a transport that blocks, in threads of its own."""
+
+    def __init__(self, transport: BlockingTransport, number: int) -> None:
+        self._transport = transport
+        self._threads = ThreadPoolExecutor(number, thread_name_prefix="mail")
+
+    async def send(self, message: Message) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._transport.send, message)
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._transport.close()
 
 
 class FileTransport:
     """Writes mails to a folder, readable by its owner alone, and keeps the newest ones."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
+        self._folder = PrivateFolder(folder, ".eml")
 
     def send(self, message: Message) -> None:
         try:
-            with self._lock:
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                _write(self._folder / f"{message.name}.eml", message.content)
-                for old in sorted(self._folder.glob("*.eml"))[:-FILES_MAX]:
-                    old.unlink(missing_ok=True)
+            self._folder.add(message.name, message.content)
         except OSError as error:
             raise Away("not_written", str(error)) from error
 
@@ -216,11 +233,3 @@ def _unchecked_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file atomically, readable by its owner alone."""
-    descriptor, draft = mkstemp(dir=file.parent)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(content)
-    Path(draft).rename(file)

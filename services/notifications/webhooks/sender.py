@@ -5,13 +5,11 @@ message is sent again when its lease expires, with the same `webhook-id`.
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -19,6 +17,7 @@ from sqlalchemy import insert, select, update
 from sqlmodel import Session
 
 from services.notifications.models import WEBHOOK_ATTEMPTS, WEBHOOK_DELIVERIES, WEBHOOKS
+from services.notifications.queue_loop import QueueLoop
 from services.notifications.settings import Settings
 from services.notifications.webhooks.outbox import QUEUE, Outbox, State
 from services.notifications.webhooks.outcomes import Health, Job, Outcome, of_answer, of_failure, put_off_by
@@ -36,7 +35,6 @@ from shared.work.changes import Changes
 from shared.work.leased import Leased, LeaseLost
 
 ANSWER_BYTES_MAX = 64 * 1024
-AFTER_FAULT_SECONDS = 5.0
 CROWDING_SECONDS = 5.0
 
 SENT = Counter("webhook_calls_total", "Calls of webhooks, by outcome", ["outcome"])
@@ -55,7 +53,7 @@ def calls_to_webhooks(settings: Settings) -> Outbound:
     )
 
 
-class WebhookSender:
+class WebhookSender(QueueLoop):
     """Sends while it is open: `async with WebhookSender(…)`."""
 
     def __init__(
@@ -68,49 +66,22 @@ class WebhookSender:
         health: Health,
         outbound: Outbound,
     ) -> None:
+        super().__init__(QUEUE, "webhooks", changes, settings.webhook_timeout_seconds)
         self._settings, self._database = settings, database
-        self._outbox, self._secrets, self._changes, self._health = outbox, secrets, changes, health
-        self._seconds_max = settings.webhook_timeout_seconds
+        self._outbox, self._secrets, self._health = outbox, secrets, health
         self._outbound = outbound
-        self._stopping = asyncio.Event()
         self._calls = set[asyncio.Task[None]]()
         self._active = Active()
         self._crowded = 0  # turns in a row that postponed messages of full webhooks
 
-    async def __aenter__(self) -> Self:
-        self._stopping.clear()
-        self._task = asyncio.create_task(self._always(), name="webhooks")
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         """Finish the calls that are being made."""
-        self._stopping.set()
-        self._changes.wake(QUEUE)
-        _, late = await asyncio.wait([self._task], timeout=self._seconds_max)
-        await end(late)
         if self._calls:
-            _, late = await asyncio.wait(self._calls, timeout=self._seconds_max)
+            _, late = await asyncio.wait(self._calls, timeout=self._settings.webhook_timeout_seconds)
             await end(late)
         await self._outbound.close()
 
-    async def _always(self) -> None:
-        with self._changes.following(QUEUE) as follower:
-            while not self._stopping.is_set():
-                try:
-                    if await self._turn():
-                        continue
-                except Problem as error:
-                    log.warning("webhooks_paused", error=repr(error))
-                    await self._rest(AFTER_FAULT_SECONDS)
-                except Exception:
-                    log.exception("webhooks_interrupted")
-                    await self._rest(AFTER_FAULT_SECONDS)
-                else:
-                    await follower.changed()
-
-    async def _turn(self) -> bool:
+    async def turn(self) -> bool:
         """Begin as many calls as there is room for; return whether there may be more to do now."""
         free = CALLS_MAX - len(self._calls)
         if free == 0:
@@ -128,10 +99,6 @@ class WebhookSender:
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
         return number > 0
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _take(self, session: Session, plan: Plan) -> tuple[int, list[Job]]:
         """Lease messages, and record their attempts; return how many were changed, and which to send.

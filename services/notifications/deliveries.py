@@ -1,0 +1,169 @@
+"""What is to be sent to one address: queued in the transaction of what causes it, and sealed."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlmodel import Session
+
+from services.notifications.errors import Suppressed
+from services.notifications.kinds import Channel
+from services.notifications.mail.templates import SECURITY
+from services.notifications.models import ATTEMPTS, DELIVERIES, WORK
+from services.notifications.reasons import Reason, stops
+from services.notifications.settings import Settings
+from services.notifications.suppressions import Suppressions
+from shared.clock import now
+from shared.data.database import insert_into
+from shared.data.sealed import SealedColumn
+from shared.work.changes import Changes
+from shared.work.leased import Queue
+
+QUEUES = {Channel.EMAIL: "mail", Channel.SMS: "sms"}
+ATTEMPTS_MAX = 8
+FORGOTTEN_AT_ONCE = 1_000
+_NO_LIMIT = 2**31 - 2
+
+
+class State(StrEnum):
+    """The state of a delivery."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+ENDED = (State.SENT, State.FAILED, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A delivery that is not stored yet. Its content is sealed; `planned` is the end of quiet hours."""
+
+    id: str
+    user_id: str | None
+    template: str
+    to: str
+    content: Mapping[str, Any]
+    expires: datetime | None
+    planned: datetime | None
+
+
+class Deliveries:
+    """Queues, repeats and cancels the deliveries of one channel, within the caller's transaction."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        settings: Settings,
+        changes: Changes,
+        suppressions: Suppressions,
+        lease: timedelta,
+    ) -> None:
+        self.channel, self.suppressions, self._changes = channel, suppressions, changes
+        self.sealed = SealedColumn(settings.sealer(), DELIVERIES.c.sealed)
+        self.queue = Queue(WORK, QUEUES[channel], lease=lease, attempts_max=_NO_LIMIT)
+
+    def store(self, session: Session, draft: Draft, state: State, code: str | None) -> bool:
+        """Store a delivery once, and queue it if it is to be sent; return False if it was known."""
+        is_queued, at = state is State.QUEUED, now()
+        row = {
+            "id": draft.id,
+            "user_id": draft.user_id,
+            "channel": self.channel,
+            "template": draft.template,
+            "to_hash": self.suppressions.hash(self.channel, draft.to),
+            "sealed": self.sealed.seal(draft.id, json.dumps(draft.content)) if is_queued else None,
+            "state": state,
+            "attempts": 0,
+            "code": code,
+            "expires": draft.expires,
+            "planned": draft.planned,
+            "created": at,
+            "finished": None if is_queued else at,
+        }
+        adding = insert_into(session, DELIVERIES).values(row).on_conflict_do_nothing()
+        if session.connection().execute(adding.returning(DELIVERIES.c.id)).first() is None:
+            return False
+        if is_queued:
+            wait = timedelta(0) if draft.planned is None else max(draft.planned - at, timedelta(0))
+            self.queue.add(session, draft.id, work_id=self._work_id(draft.id), after=wait)
+            self._changes.note(session, self.queue.name)
+        return True
+
+    def has(self, session: Session, delivery_id: str) -> bool:
+        found = select(DELIVERIES.c.id).where(DELIVERIES.c.id == delivery_id)
+        return session.connection().execute(found).first() is not None
+
+    def silenced(self, session: Session, rows: Collection[Mapping[str, Any]]) -> dict[str, Reason]:
+        """Return the deliveries that may not be sent any more, with the reason."""
+        reasons: dict[str, list[Reason]] = {}
+        for to_hash, reason in self.suppressions.reasons(session, {row["to_hash"] for row in rows}):
+            reasons.setdefault(to_hash, []).append(reason)
+        return {
+            row["id"]: reason
+            for row in rows
+            for reason in reasons.get(row["to_hash"], ())
+            if stops(reason, is_security=row["template"] in SECURITY)
+        }
+
+    def repeat(self, session: Session, delivery_id: str) -> bool:
+        """Queue a failed delivery again; return False if it has not failed, or its content was deleted.
+
+        Raise Suppressed if it would not be sent.
+        """
+        failed = DELIVERIES.c.id == delivery_id, DELIVERIES.c.state == State.FAILED
+        columns = DELIVERIES.c.id, DELIVERIES.c.to_hash, DELIVERIES.c.template
+        for row in session.connection().execute(select(*columns).where(*failed)).mappings():
+            if (reason := self.silenced(session, [dict(row)]).get(delivery_id)) is not None:
+                raise Suppressed(reason=reason)
+        anew = update(DELIVERIES).where(*failed, DELIVERIES.c.sealed.is_not(None))
+        values = {"state": State.QUEUED, "code": None, "error": None, "finished": None}
+        if not session.connection().execute(anew.values(values)).rowcount:
+            return False
+        self.queue.add(session, delivery_id, work_id=self._work_id(delivery_id))
+        self._changes.note(session, self.queue.name)
+        return True
+
+    def cancel(self, session: Session, delivery_id: str) -> bool:
+        """Cancel a waiting delivery; return False if it is being sent or has ended."""
+        if not self.queue.withdraw(session, self._work_id(delivery_id)):
+            return False
+        self.end(session, delivery_id, State.CANCELLED)
+        return True
+
+    def end(
+        self,
+        session: Session,
+        delivery_id: str,
+        state: State,
+        code: str | None = None,
+        error: str | None = None,
+        **also: Any,
+    ) -> None:
+        """Record the outcome. The content is deleted, unless the delivery failed and may be repeated."""
+        values: dict[str, Any] = {"state": state, "code": code, "error": error, "finished": now(), **also}
+        if state is not State.FAILED:
+            values["sealed"] = None
+        session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == delivery_id).values(values))
+
+    def _work_id(self, delivery_id: str) -> str:
+        return f"{self.queue.name}:{delivery_id}"
+
+
+def forget(session: Session, people: Sequence[str]) -> None:
+    """Delete the deliveries of deleted accounts. One that is being sent right now still arrives."""
+    execute, mine = session.connection().execute, DELIVERIES.c.user_id.in_(people)
+    while ids := list(execute(select(DELIVERIES.c.id).where(mine).limit(FORGOTTEN_AT_ONCE)).scalars()):
+        work_ids = [f"{queue}:{one}" for one in ids for queue in QUEUES.values()]
+        execute(delete(WORK.work).where(WORK.work.c.id.in_(work_ids)))
+        execute(delete(ATTEMPTS).where(ATTEMPTS.c.delivery_id.in_(ids)))
+        execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(ids)))

@@ -1,0 +1,70 @@
+"""Handlers for the phone of an account, and the text message that tests whether any arrive."""
+
+from datetime import timedelta
+
+from sqlmodel import Session
+
+from services.notifications.errors import TextsAreOff, WrongCode
+from services.notifications.mail.schemas import QueuedOut
+from services.notifications.sms.messages import TEST, Sms, TextMessages
+from services.notifications.sms.phones import Phones
+from services.notifications.sms.schemas import ConfirmPhone, EnterPhone, PhoneOut, TestSms
+from services.notifications.sms.texts import SEGMENTS_MAX, segments
+from shared.caller import Caller
+from shared.data.database import Database
+from shared.errors import FieldFault, Invalid, NotFound, TooManyRequests
+from shared.events import Trail
+
+TESTS_PER_HOUR = 5
+
+
+def show_phone(caller: Caller, session: Session, phones: Phones) -> PhoneOut:
+    """Show your phone, and whether it is confirmed."""
+    return _shown(session, phones, caller.id)
+
+
+def enter_phone(body: EnterPhone, caller: Caller, session: Session, phones: Phones, trail: Trail) -> PhoneOut:
+    """Enter your phone. A code is sent to it, which is valid for ten minutes; five codes per hour."""
+    trail.resource = caller.id
+    phones.enter(session, caller.id, body.number)
+    return _shown(session, phones, caller.id)
+
+
+async def confirm_phone(
+    body: ConfirmPhone, caller: Caller, database: Database, phones: Phones, trail: Trail
+) -> PhoneOut:
+    """Confirm your phone by the code that was sent to it. After five wrong codes request another one."""
+    trail.resource = caller.id
+    if not await database.run(phones.confirm, caller.id, body.code):  # commits that a code was wrong
+        raise WrongCode
+    return await database.read(_shown, phones, caller.id)
+
+
+def remove_phone(caller: Caller, session: Session, phones: Phones, trail: Trail) -> None:
+    """Remove your phone; no more text messages are sent."""
+    trail.resource = caller.id
+    if not phones.remove(session, caller.id):
+        raise NotFound
+
+
+def send_test_sms(
+    body: TestSms, caller: Caller, session: Session, messages: TextMessages, trail: Trail
+) -> QueuedOut:
+    """Send a text message to check whether messages arrive; five per hour."""
+    if messages.is_off:
+        raise TextsAreOff
+    if (number := segments(body.body)) > SEGMENTS_MAX:
+        message = f"takes {number} segments; {SEGMENTS_MAX} are allowed"
+        raise Invalid(errors=[FieldFault(field="body", code="too_long", message=message)])
+    if messages.recent(session, caller.id, TEST, timedelta(hours=1), TESTS_PER_HOUR) >= TESTS_PER_HOUR:
+        detail = f"An admin may send {TESTS_PER_HOUR} such messages per hour."
+        raise TooManyRequests(detail, headers={"Retry-After": "600"})
+    sms = Sms(TEST, body.to, body.body, caller.id)
+    state = messages.add(session, sms)
+    trail.add(delivery=sms.id)
+    return QueuedOut(delivery_id=sms.id, state=state)
+
+
+def _shown(session: Session, phones: Phones, user_id: str) -> PhoneOut:
+    number, is_confirmed = phones.find(session, user_id)
+    return PhoneOut(number=number, is_confirmed=is_confirmed)

@@ -1,0 +1,90 @@
+"""Text messages that are to be sent."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, func, select
+from sqlmodel import Session
+
+from services.notifications.deliveries import Deliveries, Draft, State
+from services.notifications.kinds import Channel
+from services.notifications.models import DELIVERIES
+from services.notifications.settings import Settings
+from services.notifications.sms.texts import shortened
+from services.notifications.suppressions import Suppressions
+from shared.clock import now
+from shared.ids import first_id, new_id
+from shared.work.changes import Changes
+
+NOTICE, CODE, TEST = "notice_sms", "phone_code", "test_sms"
+TEMPLATES = frozenset((NOTICE, CODE, TEST))
+# A lease covers the search for an earlier message, and the sending: each takes SMS_TIMEOUT_SECONDS.
+LEASE_TIMEOUTS = 4
+KEPT_FOR = timedelta(days=1)  # an older one only confuses
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """A text message to queue, to a number such as +4930123456."""
+
+    template: str
+    to: str
+    text: str
+    user_id: str | None
+    id: str = field(default_factory=new_id)
+    expires: datetime | None = None
+    planned: datetime | None = None  # the earliest time, if it respects quiet hours
+
+
+class TextMessages(Deliveries):
+    """Queues, repeats and cancels text messages, within the caller's transaction."""
+
+    def __init__(self, settings: Settings, changes: Changes, suppressions: Suppressions) -> None:
+        lease = timedelta(seconds=LEASE_TIMEOUTS * settings.sms_timeout_seconds)
+        super().__init__(Channel.SMS, settings, changes, suppressions, lease)
+        self._settings = settings
+        self.is_off = settings.text_transport == "none"
+
+    def add(self, session: Session, sms: Sms) -> State:
+        """Queue a message; it is only stored if its number is suppressed or a daily limit is reached."""
+        state, code = self._admitted(session, sms)
+        expires = sms.expires or (sms.planned or now()) + KEPT_FOR
+        content = {"to": sms.to, "text": shortened(sms.text)}
+        draft = Draft(sms.id, sms.user_id, sms.template, sms.to, content, expires, sms.planned)
+        self.store(session, draft, state, code)
+        return state
+
+    def may_call(self, number: str) -> bool:
+        """Whether messages may be sent to the country of this number."""
+        return not self._settings.sms_prefixes or number.startswith(self._settings.sms_prefixes)
+
+    def _admitted(self, session: Session, sms: Sms) -> tuple[State, str | None]:
+        if not self.may_call(sms.to):
+            return State.SUPPRESSED, "country"
+        reason = self.suppressions.reason_for(session, Channel.SMS, sms.to, is_security=False)
+        if reason is not None:
+            return State.SUPPRESSED, reason
+        mine = DELIVERIES.c.to_hash == self.suppressions.hash(Channel.SMS, sms.to)
+        if self._today(session, mine, self._settings.sms_per_number_daily):
+            return State.SUPPRESSED, "too_many"
+        if self._today(session, DELIVERIES.c.channel == Channel.SMS, self._settings.sms_daily_max):
+            return State.SUPPRESSED, "too_many"
+        return State.QUEUED, None
+
+    def _today(self, session: Session, which: ColumnElement[bool], most: int) -> bool:
+        """Whether this many messages were sent within a day. Numbers that cost money are called in bulk."""
+        wanted = which, DELIVERIES.c.id >= first_id(now(), -_DAY), DELIVERIES.c.state != State.SUPPRESSED
+        # Oldest first: once the limit is reached, all later rows are suppressed ones, and are not read.
+        some = select(DELIVERIES.c.id).where(*wanted).order_by(DELIVERIES.c.id).limit(most)
+        number = select(func.count()).select_from(some.subquery())
+        return bool(session.connection().execute(number).scalar_one() >= most)
+
+    def recent(self, session: Session, user_id: str, template: str, since: timedelta, most: int) -> int:
+        """Count the messages of a template that an account caused within a time, up to `most`."""
+        mine = DELIVERIES.c.user_id == user_id, DELIVERIES.c.id >= first_id(now(), -since)
+        some = select(DELIVERIES.c.id).where(*mine, DELIVERIES.c.template == template).limit(most)
+        number: int = (
+            session.connection().execute(select(func.count()).select_from(some.subquery())).scalar_one()
+        )
+        return number
