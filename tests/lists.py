@@ -451,7 +451,7 @@ def _suppression(number: int) -> dict[str, Any]:
     return {
         "id": row_id(number),
         "to_hash": f"{number:064}",
-        "channel": "email",
+        "channel": "sms" if number < 2 * FEW else "email",
         "reason": "admin" if number < 2 * FEW else "bounce",
         "created": moment(number),
     }
@@ -621,7 +621,7 @@ LISTS = {
             "type": ("message", "order.placed"),
             "state": ("failed", "sent"),
             "user_id": (SMALL, LARGE),
-            "channel": ("email", "email"),
+            "channel": ("sms", "email"),
             "reason": ("admin", "bounce"),
             "webhook_id": (row_id(FEW + 1),),
             "/notifications/webhooks/{webhook_id}/messages?state": ("failed", "delivered"),

@@ -14,9 +14,9 @@ from services.notifications.duties import duties
 from services.notifications.events import consumes
 from services.notifications.feed import listening
 from services.notifications.mail.attachments import Invoices, Orders
-from services.notifications.mail.mailer import MailCarrier
+from services.notifications.mail.mailer import MailCarrier, transport_of
 from services.notifications.mail.mails import Mails
-from services.notifications.mail.transports import transport_of
+from services.notifications.mail.provider_events import ProviderEvents
 from services.notifications.models import EVENTS, IDEMPOTENCY
 from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
@@ -72,6 +72,7 @@ def create_app(settings: Settings) -> Starlette:
             Suppressions: suppressions,
             Database: database,
             Phones: phones,
+            ProviderEvents: ProviderEvents(settings, mails),
             TextMessages: messages,
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
         },

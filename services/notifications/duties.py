@@ -9,12 +9,14 @@ from sqlalchemy import Column, Select, Table, delete, select
 
 from services.notifications.deliveries import ENDED as DELIVERY_ENDED
 from services.notifications.digests import Digests
+from services.notifications.mail.provider_events import EVENTS_KEPT
 from services.notifications.models import (
     ATTEMPTS,
     DELIVERIES,
     DIGEST_ITEMS,
     NOTIFICATIONS,
     PHONES,
+    PROVIDER_EVENTS,
     RECIPIENTS,
     SUPPORT_STAFF,
     SUPPRESSIONS,
@@ -56,6 +58,7 @@ def duties(
             partial(delete_old_deliveries, database, kept),
             partial(delete_old_messages, database, kept),
             partial(delete_old_suppressions, database),
+            partial(delete_old_events, database),
             partial(delete_late_rows, database, NOTIFICATIONS),
             partial(delete_late_rows, database, WEBHOOKS),
             partial(delete_late_rows, database, SUPPORT_STAFF),
@@ -100,6 +103,13 @@ def delete_old_suppressions(database: Database) -> int:
     """Delete a batch of suppressions that have ended."""
     over = select(SUPPRESSIONS.c.id).where(SUPPRESSIONS.c.until <= now())
     return _delete(database, SUPPRESSIONS.c.id, over.order_by(SUPPRESSIONS.c.until).limit(BATCH_ROWS))
+
+
+def delete_old_events(database: Database) -> int:
+    """Delete a batch of the oldest events of providers."""
+    table = PROVIDER_EVENTS.c
+    old = select(table.id).where(table.received < now() - EVENTS_KEPT)
+    return _delete(database, table.id, old.order_by(table.received).limit(BATCH_ROWS))
 
 
 def delete_old_messages(database: Database, kept: timedelta) -> int:

@@ -1,6 +1,6 @@
 """The refusals of the notifications service."""
 
-from shared.errors import Conflict
+from shared.errors import BadRequest, Conflict, Forbidden
 
 
 class AlwaysOn(Conflict):
@@ -55,6 +55,18 @@ class WrongCode(Conflict):
     """This is not the code that was sent."""
 
     code = "wrong_code"
+
+
+class BadSignature(Forbidden):
+    """The signature does not match the body; check SENDGRID_WEBHOOK_KEY."""
+
+    code = "bad_signature"
+
+
+class BadEvents(BadRequest):
+    """This is not a list of events as SendGrid sends them."""
+
+    code = "bad_events"
 
 
 class TooManyWebhooks(Conflict):

@@ -199,6 +199,16 @@ class Suppression(Table, table=True):
     until: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class ProviderEvent(Table, table=True):
+    """An event of a mail provider that was applied."""
+
+    __tablename__ = "provider_events"
+    __table_args__ = (Index("ix_provider_events_received", "received"),)
+
+    id: str = Field(primary_key=True, max_length=100)
+    received: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 class MailText(Table, table=True):
     """The text of a template that an admin has changed."""
 
@@ -284,6 +294,7 @@ DELIVERIES = table_of(Delivery)
 DIGEST_ITEMS = table_of(DigestItem)
 ATTEMPTS = table_of(Attempt)
 SUPPRESSIONS = table_of(Suppression)
+PROVIDER_EVENTS = table_of(ProviderEvent)
 MAIL_TEXTS = table_of(MailText)
 WEBHOOKS = table_of(Webhook)
 WEBHOOK_DELIVERIES = table_of(WebhookDelivery)

@@ -7,6 +7,8 @@ from contracts.summaries import summary_operation
 from services.notifications import summary
 from services.notifications.errors import (
     AlwaysOn,
+    BadEvents,
+    BadSignature,
     MailsAreOff,
     NoCodeSent,
     NotEnded,
@@ -23,13 +25,14 @@ from services.notifications.handlers import (
     deliveries,
     own,
     phones,
+    provider_events,
     suppressions,
     templates,
     unsubscribing,
     webhooks,
 )
 from services.notifications.unsubscribing import PATH as UNSUBSCRIBE
-from shared.errors import NotFound, Overloaded, TooManyRequests
+from shared.errors import NotFound, Overloaded, TooLarge, TooManyRequests
 from shared.http.operations import Operation
 from shared.identity.tokens import admin, person, public
 
@@ -147,6 +150,15 @@ OPERATIONS: list[Operation] = [
         location="/notifications/webhooks/{id}",
         errors=(TooManyWebhooks,),
         prepare=webhooks.check_new_url,
+    ),
+    Operation(
+        "POST",
+        "/notifications/webhooks/sendgrid",
+        provider_events.receive_sendgrid_events,
+        access=public,
+        body_type="application/json",
+        also={204: ""},
+        errors=(BadEvents, BadSignature, NotFound, TooLarge),
     ),
     _in_person("GET", _WEBHOOK, webhooks.show_webhook, errors=_UNKNOWN),
     _in_person("PUT", _WEBHOOK, webhooks.change_webhook, errors=_UNKNOWN, prepare=webhooks.check_changed_url),

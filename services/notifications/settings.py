@@ -9,10 +9,11 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import NoDecode
 
 from services.notifications.mail.addresses import BadAddress, read_address
+from services.notifications.mail.keys import sendgrid_key
 from shared.data.sealed import SealingSettings
 from shared.peers.outbound import OutboundSettings
 
-Transport = Literal["file", "smtp", "none"]
+Transport = Literal["file", "smtp", "sendgrid", "none"]
 TextTransport = Literal["file", "twilio", "none"]
 NUMBER = r"^\+[1-9][0-9]{6,14}$"
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,6}")
@@ -21,6 +22,7 @@ _SMTP_URL = re.compile(r"smtps?://([^\s/@]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?/?")
 _TICKET_ID = "{ticket_id}"
 _TICKET_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/[A-Za-z0-9._~/?=&#%{}-]*")
 _PORTS = {"smtp": 587, "smtps": 465}
+EVENT_WAIT_SECONDS = 600.0
 _LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -59,7 +61,10 @@ class Settings(SealingSettings, OutboundSettings):
     notification_days: int = Field(default=90, ge=1, le=3650)
     orders_url: str = "http://127.0.0.1:8082"
     smtp_url: SecretStr = SecretStr("")
-    mail_transport: Literal["auto", "file", "smtp", "none"] = "auto"
+    sendgrid_api_key: SecretStr = SecretStr("")
+    sendgrid_url: str = "https://api.sendgrid.com"
+    sendgrid_webhook_key: str = ""
+    mail_transport: Literal["auto", "file", "smtp", "sendgrid", "none"] = "auto"
     mail_from: str = "no-reply@gatehouse.invalid"
     mail_from_name: str = Field(default="Gatehouse", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
     mail_reply_to: str = ""
@@ -98,6 +103,8 @@ class Settings(SealingSettings, OutboundSettings):
             raise ValueError("must not be file in production, because mails contain links that give access")
         if transport == "smtp" and not info.data.get("smtp_url"):
             raise ValueError("needs SMTP_URL")
+        if transport == "sendgrid" and not info.data.get("sendgrid_api_key"):
+            raise ValueError("needs SENDGRID_API_KEY")
         return transport
 
     @field_validator("ticket_url")
@@ -123,8 +130,11 @@ class Settings(SealingSettings, OutboundSettings):
     @field_validator("mail_from")
     @classmethod
     def _of_the_sender(cls, address: str, info: ValidationInfo) -> str:
-        if not address or (info.data.get("smtp_url") and address.endswith(".invalid")):
-            raise ValueError("must be set together with SMTP_URL, to an address that may send there")
+        sends = info.data.get("smtp_url") or info.data.get("sendgrid_api_key")
+        if not address or (sends and address.endswith(".invalid")):
+            raise ValueError(
+                "must be set together with SMTP_URL or SENDGRID_API_KEY, to an address that may send there"
+            )
         return address
 
     @field_validator("sms_transport")
@@ -134,12 +144,19 @@ class Settings(SealingSettings, OutboundSettings):
             raise ValueError("must not be file in production, because messages contain codes")
         return transport
 
-    @field_validator("twilio_url")
+    @field_validator("twilio_url", "sendgrid_url")
     @classmethod
     def _of_a_provider(cls, url: str) -> str:
         if _OUTSIDE.fullmatch(url) is None:
             raise ValueError("must be an origin such as https://api.example.com")
         return url
+
+    @field_validator("sendgrid_webhook_key")
+    @classmethod
+    def _a_verification_key(cls, key: str) -> str:
+        if key:
+            sendgrid_key(key)
+        return key
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -168,7 +185,15 @@ class Settings(SealingSettings, OutboundSettings):
             return self.mail_transport
         if self.smtp_url:
             return "smtp"
+        if self.sendgrid_api_key:
+            return "sendgrid"
         return "file" if self.environment == "development" else "none"
+
+    @property
+    def event_wait_seconds(self) -> float:
+        """How long an event may take that says that a mail was accepted; 0 if the provider sends none."""
+        is_told = self.transport == "sendgrid" and self.sendgrid_webhook_key
+        return EVENT_WAIT_SECONDS if is_told else 0.0
 
     @property
     def smtp_server(self) -> SmtpServer:

@@ -3,6 +3,7 @@
 import random
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import func, or_, select
 from contracts.events import OrderPlaced
 from services.notifications.models import WEBHOOK_ATTEMPTS, WEBHOOK_DELIVERIES
 from shared.data.database import Database
+from shared.events import Event
 from shared.events.event import Sealed
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, token
@@ -53,18 +55,19 @@ class Owner:
         assert made.status_code == 201, made.text
         events: list[OrderPlaced] = [placed(self.user_id) for _ in range(number)]
         for start in range(0, number, AT_ONCE):
-            self._tell(events[start : start + AT_ONCE])
+            deliver(self._url, "orders", events[start : start + AT_ONCE])
 
-    def _tell(self, events: list[OrderPlaced]) -> None:
-        bodies = ",".join(Sealed("orders", one).body for one in events)
-        headers = bearer(internal_token("notifications", issuer="orders"))
-        told = httpx.post(
-            f"{self._url}/internal/events",
-            content=f'{{"events":[{bodies}]}}',
-            headers=headers | {"Content-Type": "application/json"},
-            timeout=SECONDS_MAX,
-        )
-        assert told.status_code == 204, told.text
+
+def deliver(url: str, source: str, events: Sequence[Event]) -> None:
+    bodies = ",".join(Sealed(source, one).body for one in events)
+    headers = bearer(internal_token("notifications", issuer=source))
+    told = httpx.post(
+        f"{url}/internal/events",
+        content=f'{{"events":[{bodies}]}}',
+        headers=headers | {"Content-Type": "application/json"},
+        timeout=SECONDS_MAX,
+    )
+    assert told.status_code == 204, told.text
 
 
 def read(url: str, statement: Any) -> list[Any]:
@@ -79,6 +82,10 @@ def read(url: str, statement: Any) -> list[Any]:
 def kill_after(running: Running, receiver: Receiver, calls: int) -> None:
     goal = len(receiver.at(PATH)) + calls
     assert eventually(lambda: len(receiver.at(PATH)) >= goal, seconds=2 * SECONDS_MAX), running.output
+    kill(running)
+
+
+def kill(running: Running) -> None:
     running.send(signal.SIGKILL)
     running.code()
 

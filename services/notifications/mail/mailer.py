@@ -18,16 +18,36 @@ from services.notifications.mail.attachments import Invoices, NotFetched, Wanted
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.messages import Attachment, Message, Sender, build
 from services.notifications.mail.rendering import TextFault, render
+from services.notifications.mail.sendgrid import SendGrid
 from services.notifications.mail.templates import TEMPLATES, Text, built_in
-from services.notifications.mail.transports import Away, NotSent, Refused, Transport
+from services.notifications.mail.transports import (
+    Away,
+    FileTransport,
+    InThreads,
+    NotSent,
+    Refused,
+    SmtpTransport,
+    Transport,
+    Unheard,
+)
 from services.notifications.reasons import Reason
 from services.notifications.settings import Settings
+from shared.clock import now
 from shared.data.database import Database
 from shared.data.sealed import KeyMissing, SealBroken
 
 SENT = Counter("mails_total", "Attempts to send a mail, by outcome", ["outcome"])
 
 log = structlog.get_logger(__name__)
+
+
+def transport_of(settings: Settings) -> Transport:
+    if settings.transport == "sendgrid":
+        return SendGrid(settings)
+    if settings.transport == "smtp":
+        smtp = SmtpTransport(settings.smtp_server, settings.mail_timeout_seconds)
+        return InThreads(smtp, settings.mail_workers)
+    return InThreads(FileTransport(settings.data_dir / "mail"), settings.mail_workers)
 
 
 class MailCarrier:
@@ -58,6 +78,10 @@ class MailCarrier:
     async def send(self, job: Job) -> Outcome:
         """Fetch the attachment if there is one, then submit the mail."""
         mail_id, attached = job.row["id"], None
+        if job.row["provider_id"] is not None:  # an event said that an earlier attempt was accepted
+            return Outcome("sent", provider_id=job.row["provider_id"])
+        if (pause := self._pause_for_events(job)) > 0:
+            return Outcome("unready", "awaits_event", retry_after=pause)
         try:
             content = json.loads(self._mails.sealed.open(mail_id, job.row["sealed"] or ""))
             if (wanted := content.get("invoice")) is not None:  # missing in mails of earlier versions
@@ -72,17 +96,26 @@ class MailCarrier:
             return Outcome("stopped")  # its account was deleted while the invoice was fetched
         return await self._submit(message)
 
+    def _pause_for_events(self, job: Job) -> float:
+        """Return how long to wait for an event that says whether an earlier attempt was accepted."""
+        if job.doubtful_since is None:
+            return 0
+        return self._settings.event_wait_seconds - (now() - job.doubtful_since).total_seconds()
+
     async def _submit(self, message: Message) -> Outcome:
         try:
-            await self._transport.send(message)
+            sent = await self._transport.send(message)
         except Refused as error:
             suppressed = Reason.BOUNCE if error.is_bounce else None
             return Outcome("refused", error.code, error.detail, suppressed)
         except Away as error:
-            return Outcome("away", error.code, error.detail)
+            return Outcome("away", error.code, error.detail, retry_after=error.retry_after)
+        except Unheard as error:
+            pause = max(error.retry_after or 0, self._settings.event_wait_seconds)
+            return Outcome("unknown", error.code, error.detail, retry_after=pause)
         except NotSent as error:
             return Outcome("deferred", error.code, error.detail)
-        return Outcome("sent")
+        return Outcome("sent", provider_id=sent)
 
     async def close(self) -> None:
         await self._transport.close()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlmodel import Session
 
 from services.notifications.deliveries import Deliveries, Draft, State
@@ -18,6 +18,7 @@ from services.notifications.suppressions import Suppressions
 from shared.clock import now
 from shared.ids import first_id, new_id
 from shared.work.changes import Changes
+from shared.work.leased import clock
 
 # A lease covers a whole mail: fetching an attachment, connecting, a login, and each command may take
 # MAIL_TIMEOUT_SECONDS.
@@ -68,6 +69,19 @@ class Mails(Deliveries):
         }
         draft = Draft(mail.id, mail.user_id, mail.template, mail.to, content, mail.expires, mail.planned)
         return state if self.store(session, draft, state, code) else None
+
+    def accepted(self, session: Session, mail_id: str, provider_id: str) -> None:
+        """Note that a provider has accepted a mail; one whose response was lost then ends at once."""
+        execute = session.connection().execute
+        taken = select(DELIVERIES.c.id).where(DELIVERIES.c.provider_id == provider_id)
+        if execute(taken).first() is not None:
+            return
+        mine = DELIVERIES.c.id == mail_id, DELIVERIES.c.provider_id.is_(None)
+        execute(update(DELIVERIES).where(*mine).values(provider_id=provider_id))
+        work = self.queue.table
+        idle = work.c.id == self._work_id(mail_id), work.c.lease.is_(None)
+        if execute(update(work).where(*idle).values(due=clock(session))).rowcount:
+            self._changes.note(session, self.queue.name)
 
     def _admitted(self, session: Session, mail: Mail) -> tuple[State, str | None]:
         try:

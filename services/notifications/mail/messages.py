@@ -1,5 +1,6 @@
 """Builds a mail: headers that no value can break, plain text, and HTML."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
@@ -44,12 +45,20 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A mail ready to be submitted: a name for files, the addresses of its envelope, and its bytes."""
+    """A mail ready to be submitted: a name for files, its envelope, and its content as bytes and in parts."""
 
     name: str
     sender: str
     recipient: str
     content: bytes
+    delivery_id: str
+    sender_name: str
+    reply_to: str
+    subject: str
+    text: str
+    html: str
+    headers: Mapping[str, str]
+    attached: Attachment | None
 
     @property
     def needs_utf8(self) -> bool:
@@ -80,18 +89,32 @@ def build(
         mail["Reply-To"] = Address("", *read_address(sender.reply_to))
     mail["Subject"] = rendered.subject
     mail["Date"] = created
-    mail["Message-ID"] = f"<{mail_id}@{own.domain}>"
-    mail["Auto-Submitted"] = "auto-generated"
+    headers = {"Message-ID": f"<{mail_id}@{own.domain}>", "Auto-Submitted": "auto-generated"}
     if unsubscribe is not None:
-        mail["List-Unsubscribe"] = f"<{unsubscribe}>"
-        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        headers["List-Unsubscribe"] = f"<{unsubscribe}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    for name, value in headers.items():
+        mail[name] = value
     mail.set_content(rendered.text, cte=_encoding(rendered.text))
     mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
     mail.set_boundary(f"=_{mail_id}")
     if attached is not None:
         mail.add_attachment(attached.content, maintype="application", subtype="pdf", filename=attached.name)
         mail.set_boundary(f"=_{mail_id}_mixed")  # around the texts, which keep theirs
-    return Message(f"{mail_id}-{template}", own.addr_spec, recipient.addr_spec, mail.as_bytes())
+    return Message(
+        f"{mail_id}-{template}",
+        own.addr_spec,
+        recipient.addr_spec,
+        mail.as_bytes(),
+        delivery_id=mail_id,
+        sender_name=sender.name,
+        reply_to=sender.reply_to,
+        subject=str(mail["Subject"]),
+        text=rendered.text,
+        html=rendered.html,
+        headers=headers,
+        attached=attached,
+    )
 
 
 def _encoding(text: str) -> str:

@@ -28,7 +28,7 @@ class ListDeliveries(PageQuery):
 
 
 class DeliveryOut(Output):
-    """A mail, without its address and content, which are sealed until it is sent and then deleted."""
+    """A mail or text message. Its address and content are sealed until it is sent, and then deleted."""
 
     model_config = example(
         {
@@ -71,7 +71,7 @@ class AttemptOut(Output):
 
 
 class DeliveryDetail(DeliveryOut):
-    """A mail with its attempts, oldest first."""
+    """A delivery with its attempts, oldest first."""
 
     made: list[AttemptOut]
 
@@ -89,7 +89,7 @@ class TestEmail(Input):
 
 
 class QueuedOut(Output):
-    """A mail that was accepted for delivery."""
+    """A mail or text message that was accepted for delivery."""
 
     model_config = example({"delivery_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a", "state": "queued"})
 

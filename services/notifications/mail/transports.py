@@ -13,7 +13,7 @@ from typing import Protocol
 
 from services.notifications.mail.messages import Message
 from services.notifications.private_files import PrivateFolder
-from services.notifications.settings import Settings, SmtpServer
+from services.notifications.settings import SmtpServer
 
 IDLE_SECONDS = 20.0  # servers close idle connections after minutes
 _NO_MAILBOX = (521, 550, 551, 553, 556)
@@ -23,8 +23,8 @@ _ENHANCED = re.compile(r"5\.([0-9]{1,3})\.[0-9]{1,3}(?= |$)")
 class NotSent(Exception):
     """The mail was not accepted. `code` is one word for admins; `detail` is the text of the server."""
 
-    def __init__(self, code: str, detail: str) -> None:
-        self.code, self.detail = code, detail
+    def __init__(self, code: str, detail: str, *, retry_after: float | None = None) -> None:
+        self.code, self.detail, self.retry_after = code, detail, retry_after
         super().__init__(f"{code}: {detail}")
 
 
@@ -44,20 +44,17 @@ class Away(NotSent):
     """The server accepts no mails at the moment."""
 
 
+class Unheard(NotSent):
+    """The mail may have been accepted: the response was lost."""
+
+
 class Transport(Protocol):
     """Where mails are submitted."""
 
-    async def send(self, message: Message) -> None:
-        """Return once the mail is accepted; otherwise raise NotSent."""
+    async def send(self, message: Message) -> str | None:
+        """Return once the mail is accepted, with the provider's id if it has one; otherwise raise NotSent."""
 
     async def close(self) -> None: ...
-
-
-def transport_of(settings: Settings) -> Transport:
-    if settings.transport == "smtp":
-        smtp = SmtpTransport(settings.smtp_server, settings.mail_timeout_seconds)
-        return InThreads(smtp, settings.mail_workers)
-    return InThreads(FileTransport(settings.data_dir / "mail"), settings.mail_workers)
 
 
 class BlockingTransport(Protocol):

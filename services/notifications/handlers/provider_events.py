@@ -1,0 +1,30 @@
+"""What providers call: SendGrid, with events about the mails that it accepted."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.notifications.mail.provider_events import ProviderEvents
+from shared.data.database import Database
+from shared.errors import NotFound
+from shared.events import Trail
+from shared.http.inputs import read_body
+
+BODY_BYTES_MAX = 1024 * 1024
+_SIGNATURE = "x-twilio-email-event-webhook-signature"
+_TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
+
+async def receive_sendgrid_events(
+    request: Request, database: Database, events: ProviderEvents, trail: Trail
+) -> Response:
+    """Note which mails SendGrid accepted and which bounced. Without SENDGRID_WEBHOOK_KEY it does not exist.
+
+    Bounces, spam reports and unsubscriptions suppress their addresses.
+    """
+    if not events.is_on:
+        raise NotFound
+    body = await read_body(request, BODY_BYTES_MAX)
+    signature, timestamp = request.headers.get(_SIGNATURE, ""), request.headers.get(_TIMESTAMP, "")
+    told = events.read(body, signature, timestamp)
+    trail.add(**await database.run(events.apply, told))
+    return Response(status_code=204)
