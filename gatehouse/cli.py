@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gatehouse import events, programs
+from gatehouse.backup import commands as backups
 from shared import __version__
 
 if TYPE_CHECKING:  # imported late below: `up` must stay small, since it runs as long as the suite
@@ -273,4 +274,6 @@ COMMANDS: Commands = {
     "compose": (draw_containers, _no_options),
     "env": (env, _file),
     "events": (events.events, events.describe),
+    "backup": (backups.backup, backups.describe_backup),
+    "restore": (backups.restore, backups.describe_restore),
 }

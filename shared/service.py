@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from shared.errors import (
 )
 from shared.events import Events
 from shared.events.inbox import Inbox
+from shared.events.spine import Spine
 from shared.http.endpoints import Chassis, Endpoint, FixedPaths, resources
 from shared.http.idempotency import IdempotencyStore
 from shared.http.openapi import document
@@ -122,7 +123,7 @@ def create_service(
         try:
             for start in on_start:
                 await database.in_thread(start)
-            async with _all_of([follower, spine.running() if spine else nullcontext(), *beside]):
+            async with _all_of([follower, *_in_background(settings, spine, beside)]):
                 yield
         finally:
             await _close(database, client, on_stop)
@@ -130,6 +131,14 @@ def create_service(
     own = _operational_routes(settings, endpoints, database.ping, revocations, disks)
     routes = [*own, *socket_routes(sockets, chassis, settings), *resources(endpoints)]
     return Service(routes, lifespan, (lambda app: in_front(app, revocations)) if in_front else None)
+
+
+def _in_background(
+    settings: ServiceSettings, spine: Spine | None, beside: Sequence[AbstractAsyncContextManager[object]]
+) -> list[AbstractAsyncContextManager[object]]:
+    if settings.background == "off":
+        return []
+    return [*([spine.running()] if spine else []), *beside]
 
 
 @asynccontextmanager

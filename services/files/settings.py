@@ -55,3 +55,11 @@ class Settings(ServiceSettings):
     @classmethod
     def _under_the_data_folder(cls, path: Path | None, info: ValidationInfo) -> Path:
         return path or Path(info.data.get("data_dir", "data")) / "files"
+
+    def stored_folders(self) -> dict[str, Path]:
+        assert self.storage_path is not None  # never None: the validator fills in a default
+        return {"files": self.storage_path.absolute()} if self.storage_type == "local" else {}
+
+    def stored_elsewhere(self) -> str:
+        bucket = f"the content of files, in the S3 bucket {self.s3_bucket}; turn on its versioning"
+        return bucket if self.storage_type == "s3" else ""

@@ -108,6 +108,9 @@ class Settings(ServiceSettings):
     def homes(self) -> Path:
         return (self.homes_path or self.root / "homes").absolute()
 
+    def stored_folders(self) -> dict[str, Path]:
+        return {"homes": self.homes}
+
     @model_validator(mode="after")
     def _process_is_for_development(self) -> Self:
         """Refuse the process backend in production and off loopback, as its shells are not isolated."""

@@ -163,6 +163,7 @@ class ServiceSettings(ProcessSettings):
     database_wait_seconds: float = Field(default=60.0, ge=0)  # how long to wait for the server at start
     disk_reserve: int | None = Field(default=None, ge=0)
     redis_url: SecretStr | None = None
+    background: Literal["on", "off"] = "on"  # off: a copy that only responds to requests, to read from it
     public_url: str = ""  # the base URL of links; by default taken from the request
     trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
@@ -185,6 +186,14 @@ class ServiceSettings(ProcessSettings):
         kind, _, place = self.database_url.partition(":///")
         file = place.partition("?")[0]
         return Path(file).absolute() if kind == "sqlite" and file not in ("", ":memory:") else None
+
+    def stored_folders(self) -> dict[str, Path]:
+        """Return the folders that belong to the data of this service, by name: backups contain them."""
+        return {}
+
+    def stored_elsewhere(self) -> str:
+        """Return where this service stores data that no backup contains; empty if there is none."""
+        return ""
 
     @classmethod
     def migrations(cls) -> Path:

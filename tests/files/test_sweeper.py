@@ -18,6 +18,7 @@ from services.files.storage.staging import Staging
 from services.files.sweeper import Sweeper
 from shared.data.database import Database
 from shared.events.outbox import OUTBOX, Outbox
+from shared.process.hold import EXPIRES_SECONDS, HOLD_FILE, hold
 from shared.testing import running
 from tests.files.support import Person, duties_done
 
@@ -215,3 +216,26 @@ async def test_several_replicas_sweep_at_once(
 
     assert stored(settings) == []
     assert (await person.usage())["files"] == 0
+
+
+async def test_nothing_is_removed_while_a_backup_copies_the_folder(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
+) -> None:
+    person = Person(files)
+    file = await person.upload(b"needed")
+    await person.delete(f"/files/{file['id']}")
+    await person.delete(f"/files/trash/{file['id']}")
+    orphan = folder_of(settings) / "blobs" / "ab" / ("ab" * 16)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"of nobody")
+    grow_old(orphan, settings.orphan_seconds + 1)
+    hold(folder_of(settings))
+
+    sweeper.sweep()
+    sweeper.compare()
+    assert sorted(path.read_bytes() for path in stored(settings)) == [b"", b"needed", b"of nobody"]
+
+    grow_old(folder_of(settings) / HOLD_FILE, EXPIRES_SECONDS + 1)  # of a killed backup
+    sweeper.sweep()
+    sweeper.compare()
+    assert [path.name for path in stored(settings)] == [HOLD_FILE]

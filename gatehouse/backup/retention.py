@@ -1,0 +1,50 @@
+"""Which backups are kept: the newest of each of the last days, weeks and months."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gatehouse.backup import NotDone
+
+_NAME = re.compile(r"gatehouse-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)\.tar")
+_RULE = re.compile(r"([1-9]\d{0,3})([dwmy])")
+_PERIODS: dict[str, Callable[[datetime], object]] = {
+    "d": lambda moment: moment.date(),
+    "w": lambda moment: moment.isocalendar()[:2],
+    "m": lambda moment: (moment.year, moment.month),
+    "y": lambda moment: moment.year,
+}
+
+
+def parsed(rules: str) -> dict[str, int]:
+    """Parse rules such as 7d,4w,6m: the newest backup of each of 7 days, 4 weeks and 6 months."""
+    found = {}
+    for rule in filter(None, (part.strip() for part in rules.split(","))):
+        match = _RULE.fullmatch(rule)
+        if match is None:
+            raise NotDone(f"--keep: {rule!r} is no rule such as 7d, 4w, 6m or 2y")
+        found[match[2]] = int(match[1])
+    return found
+
+
+def remove(folder: Path, keep: dict[str, int]) -> list[Path]:
+    """Remove the backups in the folder that no rule keeps; the newest is always kept."""
+    dated = sorted(
+        (
+            (datetime.strptime(match[1], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC), path)
+            for path in folder.iterdir()
+            if (match := _NAME.fullmatch(path.name))
+        ),
+        reverse=True,
+    )
+    kept = {path for _, path in dated[:1]}
+    for unit, number in keep.items():
+        newest: dict[object, Path] = {}
+        for moment, path in dated:
+            newest.setdefault(_PERIODS[unit](moment), path)
+        kept |= set(list(newest.values())[:number])
+    removed = [path for _, path in dated if path not in kept]
+    for path in removed:
+        path.unlink()
+    return removed
