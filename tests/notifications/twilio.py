@@ -88,7 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: Twilio
 
     def do_POST(self) -> None:
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(body) < int(self.headers["Content-Length"]):  # the client was killed while it sent it
+            self.close_connection = True
+            return
+        form = parse_qs(body.decode())
         if not self._is_allowed():
             return
         assert form["From"] == [FROM]
