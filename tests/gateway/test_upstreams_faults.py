@@ -134,7 +134,9 @@ async def test_one_bad_target_of_three_is_ejected(
     good = [await start_backend() for _ in range(2)]
     async with Optional(handler, free_port()) as bad:
         port = bad.port if bad is not None else free_port()
-        more = "balance: round_robin\n    timeout: {first_byte: 200ms}\n    ejection: {time: 5m}"
+        # The good targets must not look silent when the machine stalls.
+        patience = "2s" if handler is silence else "30s"
+        more = f"balance: round_robin\n    timeout: {{first_byte: {patience}}}\n    ejection: {{time: 5m}}"
         gateway = await start_gateway(_routes(port, *(each.port for each in good), more=more))
         statuses = Counter([(await gateway.request("GET", "/x")).status for _ in range(60)])
     # A request that failed without a byte is retried elsewhere; an invalid response or a timeout is returned
