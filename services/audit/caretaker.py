@@ -9,7 +9,7 @@ import structlog
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.erasure import PATIENCE, erase_due
-from services.audit.opening import open_log
+from services.audit.opening import open_new_log, open_older_log
 from services.audit.retention import cut, prepare_months
 from services.audit.settings import Settings
 from services.audit.tree import TileMissing
@@ -18,6 +18,7 @@ from shared.data.database import Database
 from shared.errors import Problem
 
 TICK_SECONDS = 1.0
+OPEN_SECONDS = 3600.0
 ERASE_SECONDS = 10.0
 CUT_SECONDS = 3600.0
 
@@ -57,6 +58,7 @@ class Caretaker:
                 Duty("sign the rest", settings.checkpoint_seconds, lambda: checkpoints.make(whole=True)),
             ],
             "clears the log": [
+                Duty("open", OPEN_SECONDS, lambda: open_older_log(checkpoints)),
                 Duty("erase", ERASE_SECONDS, self._erase),
                 Duty("cut", CUT_SECONDS, self._cut),
             ],
@@ -69,7 +71,7 @@ class Caretaker:
     def start(self) -> None:
         with self._database.transaction() as session:
             prepare_months(session, now())
-            open_log(session, self._checkpoints.keys)
+            open_new_log(session, self._checkpoints.keys)
         try:
             self._checkpoints.make(whole=True)
         except TileMissing as error:  # GET /audit/verify explains it, which needs a running service

@@ -22,7 +22,8 @@ from shared.data.database import Database
 
 CHUNK_RECORDS = 2_000
 MONTHS_AHEAD = 3
-PARTITIONED = (RECORDS, PERSONAL)
+PARTITIONED = (RECORDS, PERSONAL)  # in the order in which queries name them, and so lock them
+LOCK_SECONDS = 5
 
 log = structlog.get_logger(__name__)
 
@@ -141,12 +142,30 @@ def _delete_oldest(session: Session, table: Table, horizon: int) -> int:
 
 def _drop_partitions(session: Session, horizon: int) -> bool:
     take_turn(session)
-    for name in _partitions(session):
-        of_partition = text(f"SELECT max(seq) FROM partitions.{name}")  # noqa: S608 - a name of ours
-        newest: int | None = session.connection().execute(of_partition).scalar_one()
-        if newest is not None and newest < horizon:
-            session.connection().execute(text(f"DROP TABLE partitions.{name}"))
+    old = [name for name in _partitions(session) if _is_before(session, name, horizon)]
+    if old:
+        _lock_like_readers(session)
+    for name in old:
+        session.connection().execute(text(f"DROP TABLE partitions.{name}"))
     return False
+
+
+def _is_before(session: Session, partition: str, horizon: int) -> bool:
+    of_partition = text(f"SELECT max(seq) FROM partitions.{partition}")  # noqa: S608 - a name of ours
+    newest: int | None = session.connection().execute(of_partition).scalar_one()
+    return newest is not None and newest < horizon
+
+
+def _lock_like_readers(session: Session) -> None:
+    """Lock the tables in the order in which queries lock them.
+
+    Dropping partitions in the order of their names would lock them the other way round. PostgreSQL would then
+    cancel a reader in between, and an export would end in the middle of the file. Everybody waits behind this
+    lock, so give up early if something reads for long, such as a backup; the cut is repeated within an hour.
+    """
+    session.connection().execute(text(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}"))
+    for table in PARTITIONED:
+        session.connection().execute(text(f"LOCK TABLE ONLY {table.name} IN ACCESS EXCLUSIVE MODE"))
 
 
 def _partitions(session: Session) -> list[str]:

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.exc import DataError, InvalidRequestError
+from sqlalchemy.exc import DatabaseError, InvalidRequestError
 from sqlmodel import Session
 
 from services.audit.any_text import is_unreadable_text, reading_any_text
@@ -19,6 +19,8 @@ from services.audit.errors import NotYetSigned, VerificationRunning
 from services.audit.export import FullExport, Pinned
 from services.audit.feed import check, pinned
 from services.audit.holds import check_holds
+from services.audit.indexes import MAY_DIFFER, check_indexes
+from services.audit.leftovers import check_leftovers
 from services.audit.log import kept_from, size_of, tree_of
 from services.audit.models import RECORDS
 from services.audit.proofs import Checkpoint
@@ -28,6 +30,7 @@ from services.audit.statements import REPEAT_IT
 from services.audit.tables import odd_tables
 from services.audit.tiles import HASHES_PER_RECORD, check_cut_off, check_levels
 from services.audit.tree import TileMissing
+from services.audit.unerased import check_unerased
 from shared.data.database import Database
 from shared.errors import Unavailable
 
@@ -75,7 +78,7 @@ _NEVER_WRITTEN = (
     RecursionError,
     TypeError,
     ValueError,
-    DataError,
+    DatabaseError,
     InvalidRequestError,
 )
 
@@ -157,8 +160,12 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
     if checkpoints.is_swallowed:
         verification.report("changed", newest.size, "the database does not store checkpoints from here on")
     _check_edges(verification, lowest, highest, oldest, size)
-    for what in odd:
-        verification.doubt(None, f"lists may hide records or show others: {what}")
+    if type(lowest) is int and 0 <= lowest < oldest:
+        check_leftovers(database, verification, lowest, oldest, limit)
+    _check_lists(
+        database, verification, odd, FullExport(end, first), is_whole=first == oldest and end == newest
+    )
+    check_unerased(database, verification)
     if is_ahead:
         verification.report("changed", newest.size, "there is a checkpoint of more records than the log has")
     if is_placeless:
@@ -168,6 +175,15 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         with database.transaction(write=False) as session:
             check_holds(session, checkpoints.keys, verification, end.size)
     return Checked(verification, first, end.size, size, time.monotonic() - started)
+
+
+def _check_lists(
+    database: Database, verification: Verification, odd: Sequence[str], here: FullExport, *, is_whole: bool
+) -> None:
+    for what in odd:
+        verification.doubt(None, f"{MAY_DIFFER}: {what}")
+    if not odd:  # a view has no indexes
+        check_indexes(database, verification.doubt, here.first, here.end, is_whole=is_whole)
 
 
 def _check_cut_off(database: Database, verification: Verification, first: int, end: int, limit: int) -> None:
@@ -215,7 +231,8 @@ def _unsigned(checkpoints: Checkpoints, size: int) -> Checked:
     return Checked(found, 0, 0, size, 0.0)
 
 
-_EDGES = select(func.min(RECORDS.c.seq), func.max(RECORDS.c.seq))
+# Each in a query of its own: for both at once, SQLite would read a whole index, which may also be damaged.
+_EDGES = select(*(select(end(RECORDS.c.seq)).scalar_subquery() for end in (func.min, func.max)))
 _PLACELESS = select(RECORDS.c.id).where(RECORDS.c.seq.is_(None)).limit(1)
 
 
@@ -227,11 +244,8 @@ def _check_edges(
         verification.report("changed", None, "the first record that is kept has a negative position")
     if lowest is not None and lowest < 0:
         verification.report("changed", _position(lowest), "there is a record before the first one")
-    elif lowest is not None and lowest < oldest:
-        verification.doubt(
-            _position(lowest),
-            f"records before {oldest} were cut off, but some are still there or were restored",
-        )
+    elif lowest is not None and type(lowest) is not int:
+        verification.report("changed", None, "there is a record whose position is not a whole number")
     if highest is not None and highest >= size:
         verification.report("changed", _position(highest), "there is a record that is not in the tree")
 

@@ -22,7 +22,14 @@ def settings(make_settings: Callable[..., Any], database_url: str, tmp_path: Pat
 @pytest.fixture(autouse=True)
 def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the statement that opens a log, so that tests count their records from 0; see test_opening.py."""
-    monkeypatch.setattr("services.audit.caretaker.open_log", lambda _session, _keys: None)
+    monkeypatch.setattr("services.audit.caretaker.open_new_log", lambda _session, _keys: None)
+    monkeypatch.setattr("services.audit.caretaker.open_older_log", lambda _checkpoints: None)
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for records to be deleted that no cut deletes."""
+    monkeypatch.setattr("services.audit.leftovers.PROGRESS_SECONDS", 0)
 
 
 @pytest.fixture

@@ -332,10 +332,10 @@ def put(log: Log, seq: int) -> None:
     log.tamper(f"INSERT INTO records (seq, {columns}) SELECT {seq}, {columns} FROM records WHERE seq = 7")
 
 
-def test_restored_record_from_before_the_cut_is_unproven(attacked: Log) -> None:
+def test_record_that_is_planted_before_the_cut_is_found(attacked: Log) -> None:
     put(attacked, 2)
 
-    assert by_service(attacked) == "unproven"
+    assert by_service(attacked) == "tampered"
 
 
 def test_record_that_is_not_in_the_tree_is_found(attacked: Log) -> None:

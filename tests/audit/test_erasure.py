@@ -311,3 +311,24 @@ class TestHolds:
         response = await audit.put(f"/audit/holds/{new_id()}", json=body, headers=ADMIN)
 
         assert response.status_code == 422
+
+
+def test_deleted_account_whose_request_was_removed_is_unproven(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its personal data stays. After a hold it may stay as well."""
+    first = log.add(entry(ALICE), entry(BOB), deletion(ALICE), deletion(BOB), entry(ALICE))
+    with log.database.transaction() as session:
+        ask_for_erasure(session, [ALICE, BOB])
+        place_hold(BOB, PlaceHold(reason="a case"), session, log.checkpoints.keys)
+    log.tamper("DELETE FROM erasures")
+    erase_due(log.database, log.checkpoints.keys)
+    log.sign()
+    assert log.verify().verification.unproven == [], "it may still be erased"
+
+    monkeypatch.setattr("services.audit.unerased.PATIENCE", timedelta())
+    what = f"account {ALICE} was deleted, but ip and user_agent of this record were not erased"
+    assert [one[1:] for one in log.verify().verification.unproven] == [(first, what)]
+
+    erase(log, ALICE)
+    assert log.verify().verification.unproven == []

@@ -1,5 +1,6 @@
 """A log begins with a signed statement; from then on unsigned statements are forged."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,13 +10,13 @@ from structlog.testing import capture_logs
 from services.audit.app import create_app
 from services.audit.checkpoints import Checkpoints
 from services.audit.models import HOLDS, RECORDS
-from services.audit.opening import open_log
+from services.audit.opening import open_log, open_older_log
 from services.audit.retention import cut
 from services.audit.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
 from shared.testing import bearer, running, token
-from tests.audit.attacks import JANUARY, MARCH, opened
+from tests.audit.attacks import JANUARY, MARCH, append_without_root, opened
 from tests.audit.attacks import actions as actions_of
 from tests.audit.support import ALICE, BOB, Log, entry
 
@@ -101,6 +102,62 @@ def test_log_is_not_opened_again_after_its_opening_was_cut_off(
     assert [one.detail for one in log.verify().verification.faults] == [
         f"there is a hold on account {BOB} that no statement placed"
     ]
+
+
+class TestOlderLog:
+    """Only a log that matches what was signed is opened again, because that states every hold again."""
+
+    @pytest.fixture
+    def planted(self, log: Log) -> Log:
+        """An opened log, in which the owner of the database planted a hold."""
+        opened(log).add(entry(ALICE), entry(BOB))
+        log.sign()
+        hold = {"user_id": BOB, "reason": "a case", "created": now()}
+        with log.database.transaction() as session:
+            session.connection().execute(HOLDS.insert().values(hold))
+        return log
+
+    def test_log_whose_statements_were_hidden_is_not_opened(self, planted: Log) -> None:
+        planted.tamper(
+            "CREATE TABLE aside AS SELECT * FROM records WHERE actor = 'log'",
+            "DELETE FROM records WHERE actor = 'log'",
+        )
+        with capture_logs() as logs:
+            open_older_log(planted.checkpoints)
+        planted.tamper("INSERT INTO records SELECT * FROM aside")
+
+        assert [(one["event"], one["kind"]) for one in logs] == [("audit_opening_refused", "removed")]
+        assert actions_of(planted) == ["LOG_OPENED", "FILE_UPLOAD", "FILE_UPLOAD"]
+        assert [one.detail for one in planted.verify().verification.faults] == [
+            f"there is a hold on account {BOB} that no statement placed"
+        ]
+
+    def test_log_whose_statements_are_hidden_from_queries_by_action_is_not_opened(
+        self, planted: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As by a damaged index."""
+        monkeypatch.setattr("services.audit.opening._is_opened", lambda _session, _keys: False)
+        with capture_logs() as logs:
+            open_older_log(planted.checkpoints)
+
+        assert [(one["event"], one["seq"]) for one in logs] == [("audit_opening_refused", 0)]
+        assert actions_of(planted) == ["LOG_OPENED", "FILE_UPLOAD", "FILE_UPLOAD"]
+
+    async def test_log_of_an_older_version_is_opened_after_the_start(
+        self, log: Log, settings: Settings
+    ) -> None:
+        append_without_root(log, "LOG_OPENED", "audit", {"statements": "signed"})
+        log.add(entry(ALICE), entry(BOB))
+        log.sign()
+        hold = {"user_id": BOB, "reason": "a case", "created": now()}
+        with log.database.transaction() as session:
+            session.connection().execute(HOLDS.insert().values(hold))
+        async with running(create_app, settings), asyncio.timeout(60):
+            while len(actions_of(log)) < 5:  # noqa: ASYNC110 - a thread of the service opens it
+                await asyncio.sleep(0.05)
+
+        assert actions_of(log)[3:] == ["LOG_OPENED", "HOLD_PLACED"]
+        assert log.verify().verification.faults == []
 
 
 class TestDamagedTree:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.audit.attacks import JANUARY
 from tests.audit.support import Log
 
 _HIDDEN = "seq <> 1 OR position('ORDER BY records.id' IN current_query()) = 0"
@@ -21,10 +22,32 @@ ON_POSTGRESQL = {
         "ALTER TABLE records ENABLE ROW LEVEL SECURITY",
         f"CREATE POLICY hiding ON records USING ({_HIDDEN})",
     ],
+    "records_2026_01 has a constraint never that the service did not create": [
+        "ALTER TABLE partitions.records_2026_01 ADD CONSTRAINT never CHECK (action <> 'FILE_UPLOAD')",
+    ],
+    "records_2026_01 has an index further that the service did not create": [
+        "CREATE INDEX further ON partitions.records_2026_01 (action, id, seq)",
+    ],
+    "records has an index ix_records_id that is not as the service created it": [
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_records_id'::regclass",
+    ],
     "personal is a table with rules": ["CREATE RULE ignoring AS ON UPDATE TO personal DO INSTEAD NOTHING"],
 }
 ON_SQLITE = {
     "records is a view": [_RENAMED, "CREATE VIEW records AS SELECT * FROM real_records"],
+    "horizon is a virtual table": [
+        "ALTER TABLE horizon RENAME TO real_horizon",
+        "CREATE VIRTUAL TABLE horizon USING rtree_i32(id, kept_from, at_most)",
+        "INSERT INTO horizon VALUES (1, 0, 0)",
+    ],
+    "personal has an index sqlite_autoindex_personal_1 that the service did not create": [
+        "ALTER TABLE personal RENAME TO real_personal",
+        (
+            "CREATE TABLE personal (seq INTEGER PRIMARY KEY DESC, received, ip, user_agent, origin_salt,"
+            " origin_erased_by, metadata, details_salt, details_erased_by)"
+        ),
+        "INSERT INTO personal SELECT * FROM real_personal",
+    ],
     "checkpoints is a view": [
         "ALTER TABLE checkpoints RENAME TO real_checkpoints",
         "CREATE VIEW checkpoints AS SELECT * FROM real_checkpoints",
@@ -34,6 +57,7 @@ ON_SQLITE = {
 
 @pytest.fixture
 def signed(log: Log) -> Log:
+    log.prepare_month(JANUARY)
     log.fill(3)
     log.sign()
     return log
