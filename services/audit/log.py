@@ -30,6 +30,7 @@ WRITER_LOCK = 0x61756469  # the key of PostgreSQL's advisory lock; SQLite has on
 DEPTH_MAX = 20
 SALT_BYTES = 16
 CHARACTERS_MAX = 256 * 1024  # of a text; the verifier reads lines of up to 16 MiB
+INDEXED_CHARACTERS_MAX = 600  # an index of PostgreSQL holds 2,704 bytes, and a character takes up to 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,10 @@ def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "seq": seq,
         "id": entry.id,
-        "user_id": entry.user_id and _storable(entry.user_id),
+        "user_id": entry.user_id and _storable(entry.user_id, INDEXED_CHARACTERS_MAX),
         "actor": _storable(entry.actor),
-        "action": _storable(entry.action),
-        "resource": _storable(entry.resource),
+        "action": _storable(entry.action, INDEXED_CHARACTERS_MAX),
+        "resource": _storable(entry.resource, INDEXED_CHARACTERS_MAX),
         "ip": entry.ip and _storable(entry.ip),
         "user_agent": entry.user_agent and _storable(entry.user_agent),
         "metadata": _bounded(canonical(_plain(entry.metadata))),
@@ -120,9 +121,9 @@ def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
     return row
 
 
-def _storable(value: str) -> str:
-    """Shorten and clean a value: a line of an export has a limit, and PostgreSQL cannot store U+0000."""
-    value = value[:CHARACTERS_MAX]
+def _storable(value: str, characters_max: int = CHARACTERS_MAX) -> str:
+    """Shorten and clean a value: indexes and lines of an export have limits, and U+0000 cannot be stored."""
+    value = value[:characters_max]
     return value.replace("\x00", "\ufffd") if "\x00" in value else value
 
 

@@ -44,7 +44,7 @@ class TimeText(TypeDecorator[str]):
 def _as_written(value: object) -> str:
     """Return the text that was hashed; a format that the log never writes must stay visible."""
     written = str(value)
-    return f"{written.removesuffix('+00:00')}Z" if written.endswith("+00:00") else written
+    return f"{written.removesuffix('+00:00')}Z" if written.endswith("+00:00") else f"{written} as stored"
 
 
 _TIMES = {"received", "timestamp"}

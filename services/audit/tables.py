@@ -34,6 +34,10 @@ _FAMILY = (
     f"WITH own AS (SELECT unnest(ARRAY[{_FOUND}]::oid[]) AS oid), family AS (SELECT oid FROM own"  # noqa: S608 - own names
     " UNION SELECT inhrelid FROM pg_inherits JOIN own ON inhparent = own.oid) "
 )
+_PARTITIONS = text(
+    f"{_FAMILY}SELECT relname FROM family JOIN pg_class USING (oid)"  # noqa: S608 - own names
+    " WHERE oid NOT IN (SELECT oid FROM own WHERE oid IS NOT NULL) AND relkind <> 'r' ORDER BY relname"
+)
 # The planner skips a partition whose constraint contradicts a query.
 _CONSTRAINTS = text(
     f"{_FAMILY}SELECT relname, conname FROM pg_constraint JOIN family ON conrelid = family.oid"  # noqa: S608 - own names
@@ -84,6 +88,8 @@ def _odd_elsewhere(connection: Connection) -> Iterator[str]:
 
 
 def _odd_partitions(connection: Connection) -> Iterator[str]:
+    for (name,) in connection.execute(_PARTITIONS):
+        yield f"the partition {name} is not a table"
     for table, name in connection.execute(_CONSTRAINTS):
         yield f"{table} has a constraint {name} that the service did not create"
     for table, name, is_inherited, is_usual in connection.execute(_INDEXES_ON_POSTGRESQL):

@@ -1,6 +1,7 @@
 """Attacks by a service that may send events: it cannot write to the log, but it chooses what it records."""
 
 import json
+import random
 from typing import Any
 
 import httpx
@@ -55,6 +56,23 @@ async def test_record_that_a_database_cannot_store_is_dead_at_once(
     with Log(settings) as log, log.database.transaction(write=False) as session:
         (parked,) = session.connection().execute(select(EVENTS.parked)).all()
     assert parked.dead
+
+
+async def test_text_that_no_index_holds_is_shortened(audit: httpx.AsyncClient, settings: Settings) -> None:
+    """PostgreSQL refuses it."""
+    long = "".join(random.choices("abcdefghijklmnop\U0001f600\U0001f601\U0001f602", k=9_000))
+    await send(
+        audit,
+        recorded(action=long, resource=long),
+        recorded() | {"data": recorded()["data"] | {"user_id": long}},
+        recorded(),
+    )
+
+    shown = await logs(audit)
+    assert len(shown) == 3
+    assert (shown[2]["action"], shown[2]["resource"], shown[1]["user_id"]) == (long[:600],) * 3
+    with Log(settings) as log:
+        assert by_service(log) == "ok"
 
 
 @pytest.mark.parametrize("field", ["user_id", "ip", "user_agent", "request_id", "trace_id", "resource"])

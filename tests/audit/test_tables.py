@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.audit.tables import odd_tables
 from tests.audit.attacks import JANUARY
 from tests.audit.support import Log
 
@@ -77,6 +78,24 @@ def test_what_may_hide_records_from_lists_is_unproven(signed: Log, what: str) ->
 
     assert found.faults == []
     assert [one.detail for one in found.unproven] == [f"lists may hide records or show others: {what}"]
+
+
+def test_partition_that_is_elsewhere_is_named(signed: Log) -> None:
+    """A view there could answer lists and checks differently."""
+    if signed.database.is_sqlite:
+        pytest.skip("SQLite has no partitions")
+    signed.tamper(
+        "ALTER TABLE records DROP CONSTRAINT records_pkey",  # which would prevent it
+        "CREATE FOREIGN DATA WRAPPER elsewhere",
+        "CREATE SERVER other FOREIGN DATA WRAPPER elsewhere",
+        "CREATE FOREIGN TABLE partitions.records_2031_01 PARTITION OF records"
+        " FOR VALUES FROM ('2031-01-01') TO ('2031-02-01') SERVER other",
+    )
+    with signed.database.transaction(write=False) as session:
+        found = list(odd_tables(session))
+    signed.tamper("DROP FOREIGN DATA WRAPPER elsewhere CASCADE")
+
+    assert found == ["the partition records_2031_01 is not a table"]
 
 
 def test_operator_that_another_schema_replaces_is_unproven(signed: Log) -> None:

@@ -70,6 +70,13 @@ class TestContent:
 
         assert {fault[:2] for fault in found(filled)} == {("changed", 300)}
 
+    def test_time_in_another_notation_is_found(self, sqlite_log: Log) -> None:
+        """Only SQLite stores text: filters by time compare it."""
+        sqlite_log.fill(2)
+        sqlite_log.tamper("UPDATE records SET timestamp = replace(timestamp, '+00:00', 'Z') WHERE seq = 1")
+
+        assert {fault[:2] for fault in found(sqlite_log)} == {("changed", 1)}
+
     @pytest.mark.parametrize("time", ["infinity", "20000-01-01 00:00:00Z", "0044-03-15 00:00:00Z BC"])
     def test_time_that_only_the_database_can_represent_is_found(self, log: Log, time: str) -> None:
         log.fill(2)
