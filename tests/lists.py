@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 import psycopg
@@ -27,6 +28,7 @@ from shared.data.database import Database
 from shared.http.operations import Operation
 from shared.http.schemas import Page
 from shared.identity.tokens import admin, public
+from shared.lists.numbered import ByNumber, Numbered
 from shared.lists.pagination import PageQuery
 
 SERVICES = sorted(file.parent.name for file in Path("services").glob("*/routes.py"))
@@ -607,6 +609,10 @@ LISTS = {
             "created_before": _TIMES,
             "file_id": (row_id(FEW + 1),),
         },
+        {
+            "request": None,
+            "settings": SimpleNamespace(public_url="https://api.example.com", storage_type="local"),
+        },
     ),
     "notifications": Lists(
         {
@@ -646,10 +652,13 @@ LISTS = {
             "search": ("needle", "parcel", "no"),
             "ticket_id": (row_id(FEW + 1),),
             "resource_id": (row_id(1), row_id(0)),
+            "resource_type": ("product", "product"),
             "review_id": (row_id(FEW + 1),),
             "/reviews/moderation?status": ("hidden", "approved"),  # of this list alone
         },
-        only_admins=("/reviews/moderation", "/reviews/{review_id}/reports", "/tickets/staff"),
+        only_admins=(
+            *("/reviews/moderation", "/reviews/{review_id}/reports", "/tickets/staff", "/classic/tickets"),
+        ),
     ),
     "audit": Lists(
         {"RECORDS": _record, "PERSONAL": _personal},
@@ -752,14 +761,18 @@ class Question:
         return "query" in _hints(self.operation.handler)
 
     @property
+    def is_numbered(self) -> bool:
+        return is_numbered(self.operation)
+
+    @property
     def asks_nothing(self) -> bool:
         """Whether the handler needs no query to return []: private files for an anonymous caller."""
         return self.caller == "anonymous" and self.query.get("visibility") == "private"
 
     def on_page_after(self, cursor: str) -> "Question":
-        return Question(
-            self.operation, self.path, {**self.query, "cursor": cursor}, self.caller, self.injected
-        )
+        """Return the question for a later page; pages with numbers end where their window does."""
+        later = {"page": "2"} if self.is_numbered else {"cursor": cursor}
+        return Question(self.operation, self.path, {**self.query, **later}, self.caller, self.injected)
 
 
 def operations_of(service: str) -> list[Operation]:
@@ -778,14 +791,19 @@ def _is_list(operation: Operation) -> bool:
         return False  # the list does not come from the database, such as the files of a folder
     if get_origin(answer) is list:
         return True
-    return isinstance(answer, type) and issubclass(answer, Page)
+    return isinstance(answer, type) and issubclass(answer, Page | Numbered)
+
+
+def is_numbered(operation: Operation) -> bool:
+    answer = _hints(operation.handler)["return"]
+    return isinstance(answer, type) and issubclass(answer, Numbered)
 
 
 def filters_of(operation: Operation) -> list[str]:
     query = _hints(operation.handler).get("query")
     if query is None:
         return []
-    pages = set(PageQuery.model_fields)
+    pages = {*PageQuery.model_fields, *ByNumber.model_fields}
     return [field.alias or name for name, field in query.model_fields.items() if name not in pages]
 
 
@@ -797,6 +815,8 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
         return  # such a list is short, and the handler checks the caller's session first
     in_path = {name: values[name][-1] for name in re.findall(r"{(\w+)}", operation.path)}
     values = {name: values.get(f"{operation.path}?{name}", values.get(name, ())) for name in names}
+    fields = {} if not names else _hints(operation.handler)["query"].model_fields
+    required = {name: values[name][-1] for name in names if name in fields and fields[name].is_required()}
     alone = [{}, *({name: value} for name in names for value in values[name])]
     pairs = [
         {one: first, two: second}
@@ -811,7 +831,7 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
             if caller != "admin" and refused & query.keys():
                 continue
             if caller == "admin" or query.get("user_id") in (None, getattr(CALLERS[caller], "id", None)):
-                yield Question(operation, in_path, query, caller, LISTS[service].injected)
+                yield Question(operation, in_path, required | query, caller, LISTS[service].injected)
 
 
 def _callers(operation: Operation) -> list[str]:

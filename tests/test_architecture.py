@@ -51,7 +51,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("providers",),
         ("exports",),
         ("own_account", "administration", "duo"),
-        ("explanations", "impersonation"),
+        ("classic", "explanations", "impersonation"),
         ("pages",),
         ("routes",),
         ("app", "cli", "migrations"),

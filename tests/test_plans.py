@@ -14,7 +14,7 @@ from contracts import summaries
 from shared.data import statements
 from shared.data.database import Database
 from shared.data.migrate import upgrade
-from shared.lists import pagination
+from shared.lists import numbered, pagination
 from tests import lists, support
 from tests.lists import LISTS, Question
 from tests.plans import STEPS, Watched, nodes_of, rows_read
@@ -32,6 +32,7 @@ every_service = pytest.mark.parametrize("service", LISTS)
 @pytest.fixture(autouse=True)
 def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "WINDOW_ROWS", WINDOW_ROWS)
+    monkeypatch.setattr(numbered, "ROWS_MAX", WINDOW_ROWS)
 
 
 def fill(service: str, url: str) -> None:

@@ -46,6 +46,7 @@ from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
 from services.auth.sessions.browser import BrowserSessions
+from services.auth.sessions.login import PasswordLogin
 from services.auth.sessions.own_password import OwnPassword
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.sign_in import PasswordCheck, SecondStep
@@ -79,6 +80,10 @@ def create_app(settings: Settings) -> Starlette:
     own_password = OwnPassword(database, passwords, sessions)
     life = _life_of_accounts(settings, own_password, factors, devices, proxies)
     elsewhere = _sign_in_elsewhere(settings, own_password, factors, life, browsers, devices, proxies)
+    cookie = ChallengeCookie(settings)
+    login = PasswordLogin(
+        database, life[PasswordCheck], elsewhere[SecondStep], sessions, devices, tokens, cookie
+    )
     feed = RevocationFeed(database, revocations, verifier.revocations, on_kill=keys.refresh)
     return create_service(
         settings,
@@ -88,13 +93,14 @@ def create_app(settings: Settings) -> Starlette:
         provide={
             AccessTokens: tokens,
             BrowserSessions: browsers,
-            ChallengeCookie: ChallengeCookie(settings),
+            ChallengeCookie: cookie,
             Devices: devices,
             Factors: factors,
             Issuer: issuer,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
+            PasswordLogin: login,
             Site: Site(settings, database, browsers, devices, Pages(settings)),
             Passwords: passwords,
             Proxies: proxies,

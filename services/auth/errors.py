@@ -105,6 +105,18 @@ class InvalidClient(Problem):
         super().__init__(detail, headers={"WWW-Authenticate": 'Basic realm="gatehouse"'})
 
 
+class ConsentNeeded(Forbidden):
+    """You have not allowed this app these scopes yet. Open its sign-in in a browser and allow them once."""
+
+    code = "consent_required"
+
+
+class UnknownToken(BadRequest):
+    """The token is unknown, or belongs to somebody else."""
+
+    code = "unknown_token"
+
+
 class ForeignForm(Forbidden):
     """The form was not sent from a page of this server. Reload the page and submit it again."""
 

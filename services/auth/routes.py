@@ -2,6 +2,7 @@
 
 from services.auth.access_keys import routes as access_keys
 from services.auth.administration import routes as administration
+from services.auth.classic import routes as classic
 from services.auth.clients import routes as clients
 from services.auth.duo import routes as duo
 from services.auth.explanations import routes as explanations
@@ -34,4 +35,5 @@ OPERATIONS = [
     *exports.OPERATIONS,
     *impersonation.OPERATIONS,
     *explanations.OPERATIONS,
+    *classic.OPERATIONS,
 ]

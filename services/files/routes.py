@@ -20,7 +20,7 @@ from services.files.errors import (
     UploadAbandoned,
     UploadLocked,
 )
-from services.files.handlers import downloading, files, resumable, shares, trash, uploading
+from services.files.handlers import classic, downloading, files, resumable, shares, trash, uploading
 from services.files.schemas import UploadForm
 from services.files.uploads import tus_headers
 from shared.errors import BadRequest, Impersonated, Invalid, UnsupportedMediaType
@@ -31,6 +31,7 @@ from shared.identity.tokens import in_person, public
 
 UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType, UploadAbandoned)
 UPLOADS, ONE_UPLOAD = "/files/uploads", "/files/uploads/{upload_id}"
+CLASSIC, ONE_CLASSIC = "/classic/storage/files", "/classic/storage/files/{file_id}"
 TUS = (UnknownVersion, BadUploadHeader)
 APPEND = (
     *(*TUS, UnsupportedMediaType, NotThePlace, TakenOver, UploadAbandoned, FileTooLarge),
@@ -135,4 +136,26 @@ OPERATIONS = [
     Operation("PATCH", "/files/{file_id}", files.change_file, scope="files:write", errors=(Impersonated,)),
     Operation("PUT", "/files/{file_id}", files.update_file, scope="files:write", errors=(Impersonated,)),
     Operation("DELETE", "/files/{file_id}", files.delete_file, scope="files:write", status=204),
+    # The older form, which `/api/v1/storage` leads to. Downloads are the same in both.
+    Operation(
+        "POST",
+        "/classic/storage/upload",
+        classic.upload_classic_file,
+        scope="files:write",
+        status=201,
+        form=UploadForm,
+        action=FILE_UPLOAD,
+        errors=(*UPLOAD, Impersonated),
+    ),
+    Operation("GET", CLASSIC, classic.list_classic_files, scope="files:read", access=public),
+    Operation("GET", ONE_CLASSIC, classic.show_classic_file, scope="files:read", access=public),
+    Operation(
+        *("PUT", ONE_CLASSIC, classic.change_classic_file),
+        scope="files:write",
+        action="CHANGE_FILE",
+        errors=(Impersonated,),
+    ),
+    Operation(
+        *("DELETE", ONE_CLASSIC, classic.delete_classic_file), scope="files:write", action="DELETE_FILE"
+    ),
 ]

@@ -22,6 +22,7 @@ from services.notifications.errors import (
     WrongCode,
 )
 from services.notifications.handlers import (
+    classic,
     deliveries,
     own,
     phones,
@@ -43,6 +44,7 @@ _TEMPLATE = "/notifications/templates/{name}"
 _WEBHOOK = "/notifications/webhooks/{webhook_id}"
 _MESSAGE = f"{_WEBHOOK}/messages/{{message_id}}"
 _PHONE = "/notifications/phone"
+_CLASSIC = "/classic/notifications/{notification_id}"
 _UNKNOWN = (NotFound,)
 _HTML = ("text/html",)
 
@@ -190,4 +192,43 @@ OPERATIONS: list[Operation] = [
     Operation("GET", _ONE, own.show_notification, scope=READ, errors=_UNKNOWN),
     Operation("DELETE", _ONE, own.delete_notification, scope=WRITE, status=204, errors=_UNKNOWN),
     Operation("PUT", f"{_ONE}/read", own.mark_notification_read, scope=WRITE, errors=_UNKNOWN),
+    # The older form, which `/api/v1/notifications` leads to.
+    Operation(
+        "GET",
+        "/classic/notifications",
+        classic.list_classic_notifications,
+        scope=READ,
+        action="LIST_NOTIFICATIONS",
+    ),
+    _for_admins(
+        "POST",
+        "/classic/notifications/test-email",
+        classic.send_classic_test_email,
+        action="SEND_TEST_EMAIL",
+        errors=(MailsAreOff, TooManyRequests),
+    ),
+    Operation(
+        "GET",
+        _CLASSIC,
+        classic.show_classic_notification,
+        scope=READ,
+        action="SHOW_NOTIFICATION",
+        errors=_UNKNOWN,
+    ),
+    Operation(
+        "DELETE",
+        _CLASSIC,
+        classic.delete_classic_notification,
+        scope=WRITE,
+        action="DELETE_NOTIFICATION",
+        errors=_UNKNOWN,
+    ),
+    Operation(
+        "PUT",
+        f"{_CLASSIC}/read",
+        classic.mark_classic_notification_read,
+        scope=WRITE,
+        action="MARK_NOTIFICATION_READ",
+        errors=_UNKNOWN,
+    ),
 ]

@@ -8,7 +8,15 @@ from services.users.errors import (
     TooManySettings,
     UsernameTaken,
 )
-from services.users.handlers import classic_settings, dashboard, settings, status, team, users
+from services.users.handlers import (
+    classic_settings,
+    classic_users,
+    dashboard,
+    settings,
+    status,
+    team,
+    users,
+)
 from services.users.people import find_caller
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, SignInAgain, Unavailable
@@ -85,6 +93,83 @@ USERS = [
         step_up=RECENT,
         status=204,
         errors=(LastAdmin, Unavailable),
+    ),
+]
+# The older form of users, which `/api/v1` leads to.
+CLASSIC_ME, CLASSIC_USER = "/classic/users/me", "/classic/users/{user_id}"
+CLASSIC_USERS = [
+    Operation(
+        "GET",
+        "/classic/users",
+        classic_users.list_classic_users,
+        scope="admin:users",
+        access=admin,
+        action="LIST_USERS",
+        errors=(Unavailable,),
+    ),
+    Operation(
+        "GET",
+        CLASSIC_ME,
+        classic_users.show_classic_me,
+        scope="users:read",
+        action="SHOW_USER",
+        errors=(NotFound, Unavailable),
+    ),
+    Operation(
+        "PUT",
+        CLASSIC_ME,
+        classic_users.put_classic_me,
+        scope="users:write",
+        action="CHANGE_USER",
+        errors=(NotFound, ProfileDeleted, Unavailable),
+    ),
+    Operation(
+        "DELETE",
+        CLASSIC_ME,
+        classic_users.delete_classic_me,
+        scope="users:write",
+        access=in_person,
+        step_up=RECENT,
+        action="DELETE_USER",
+        errors=(NotFound, LastAdmin, Unavailable),
+    ),
+    Operation(
+        "GET",
+        CLASSIC_USER,
+        classic_users.show_classic_user,
+        scope="admin:users",
+        access=admin,
+        action="SHOW_USER",
+        errors=(Unavailable,),
+    ),
+    Operation(
+        "PUT",
+        CLASSIC_USER,
+        classic_users.put_classic_user,
+        scope="admin:users",
+        access=admin,
+        action="CHANGE_USER",
+        errors=(ProfileDeleted, Unavailable),
+    ),
+    Operation(
+        "DELETE",
+        CLASSIC_USER,
+        classic_users.delete_classic_user,
+        scope="admin:users",
+        access=admin,
+        step_up=RECENT,
+        action="DELETE_USER",
+        errors=(LastAdmin, Unavailable),
+    ),
+    Operation(
+        "PUT",
+        f"{CLASSIC_USER}/status",
+        classic_users.put_classic_user_status,
+        scope="admin:users",
+        access=admin,
+        step_up=RECENT,
+        action="CHANGE_USER",
+        errors=(LastAdmin, ProfileDeleted, Unavailable),
     ),
 ]
 READ_SETTINGS, WRITE_SETTINGS, ADMINISTER_SETTINGS = "settings:read", "settings:write", "admin:settings"
@@ -255,6 +340,7 @@ DASHBOARD = [
     Operation("GET", "/dashboard/summary", dashboard.show_dashboard_summary, scope="dashboard:read"),
 ]
 STATUS = [
+    Operation("GET", "/classic/health", status.show_classic_health, access=public, recorded=False),
     Operation(
         "GET",
         "/classic/status",
@@ -263,4 +349,4 @@ STATUS = [
         also={503: "application/json"},
     ),
 ]
-OPERATIONS = [*USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM, *DASHBOARD, *STATUS]
+OPERATIONS = [*USERS, *CLASSIC_USERS, *SETTINGS, *CLASSIC_SETTINGS, *TEAM, *DASHBOARD, *STATUS]

@@ -47,9 +47,11 @@ class Numbered(Output):
 
 
 def page_of(
-    session: Session, table: Table, scopes: Sequence[Mapping[str, str]], query: ByNumber
+    session: Session, table: Table, scopes: Sequence[Mapping[str, str | bool | None]], query: ByNumber
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the rows of one page, newest first, and the total. Each row is in at most one scope."""
+    if not scopes:
+        return [], 0
     wanted = [
         select(table.c.id).where(*(table.c[name] == value for name, value in scope.items()))
         for scope in scopes

@@ -16,7 +16,7 @@ STEPS = {
     "moving": ("services.files.storage.disk_store", "DiskStore.put", "before"),
     "moved": ("services.files.storage.disk_store", "sync_folder", "after"),
     "stored": ("services.files.storage.disk_store", "DiskStore.put", "after"),
-    "row-inserted": ("services.files.handlers.uploading", "add_file", "after"),
+    "row-inserted": ("services.files.uploads.form", "add_file", "after"),
     "piece-written": ("services.files.storage.staging", "PartialFile.write", "after"),
     "piece-durable": ("services.files.storage.staging", "PartialFile.sync", "after"),
     "piece-recorded": ("services.files.uploads.resumable", "Resumable._complete", "before"),

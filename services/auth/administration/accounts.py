@@ -1,5 +1,7 @@
 """Operations of admins and other services on accounts, inside the caller's transaction."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlmodel import Session
 
@@ -49,6 +51,12 @@ def find_page(session: Session, query: ListAccounts) -> Page[AccountOut]:
         for role in roles
     ]
     return paginate(session, walks, ACCOUNTS.c.id, query, _shown)
+
+
+def find_all(session: Session, account_ids: Sequence[str]) -> list[AccountOut]:
+    """Return those of these accounts that exist."""
+    found = select(ACCOUNTS).where(ACCOUNTS.c.id.in_(account_ids))
+    return [_shown(dict(row)) for row in session.connection().execute(found).mappings()]
 
 
 def _shown(row: dict[str, object]) -> AccountOut:

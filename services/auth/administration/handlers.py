@@ -3,6 +3,7 @@
 from sqlmodel import Session
 
 from services.auth.administration import accounts
+from services.auth.administration.schemas import FindAccounts, FoundAccountsOut
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
 from services.auth.factors.factors import Factors
@@ -22,6 +23,11 @@ def show_account(account_id: Id, session: Session) -> AccountOut:
     if account is None:
         raise NotFound
     return AccountOut.model_validate(account)
+
+
+def find_accounts(query: FindAccounts, session: Session) -> FoundAccountsOut:
+    """Show up to 100 accounts; unknown ones are left out."""
+    return FoundAccountsOut(accounts=accounts.find_all(session, query.id))
 
 
 async def create_account(

@@ -84,6 +84,7 @@ OPERATIONS = [
         location="/internal/accounts/{id}",
         errors=_TAKEN,
     ),
+    Operation("GET", _ACCOUNTS, handlers.find_accounts, access=internal),
     Operation("GET", _ACCOUNT, handlers.show_account, access=internal),
     Operation(
         "PATCH",

@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 from services.auth.fields import Email
 from services.auth.models import Role, Status
 from services.auth.schemas import AccountOut
-from shared.http.schemas import Input, Output, Text, example
+from shared.http.schemas import Id, Input, Output, Query, Text, example
 from shared.lists.pagination import PageQuery
+
+ACCOUNTS_AT_ONCE = 100
 
 
 class Reason(StrEnum):
@@ -38,6 +40,14 @@ class ListAccounts(PageQuery):
     )
     role: Role | None = None
     status: Status | None = Field(default=None, description="By default all but deleted accounts.")
+
+
+class FindAccounts(Query):
+    id: list[Id] = Field(min_length=1, max_length=ACCOUNTS_AT_ONCE, description="May be given repeatedly.")
+
+
+class FoundAccountsOut(Output):
+    accounts: list[AccountOut]
 
 
 class WithReason(Input):

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from sqlmodel import Session
 
-from services.auth.clients.clients import apply, end_tokens, locked_client
+from services.auth.clients import changes
+from services.auth.clients.clients import locked_client
 from services.auth.clients.schemas import (
     ChangeClient,
     ClientOut,
@@ -14,22 +15,17 @@ from services.auth.clients.schemas import (
     NewSecret,
     SecretOut,
 )
-from services.auth.clients.secrets import renew_secret
-from services.auth.errors import PublicClient
 from services.auth.models import CLIENTS, Client
 from services.auth.revocations.log import RevocationLog
 from shared.caller import Caller
-from shared.errors import FieldFault, Invalid, NotFound
+from shared.errors import NotFound
 from shared.http.schemas import Id, Page
 from shared.lists.pagination import PageQuery, paginate_equal
 
 
 def create_client(body: CreateClient, caller: Caller, session: Session) -> NewClientOut:
     """Register an OAuth client. Its secret is shown only once."""
-    client = Client(name=body.name, is_public=body.is_public, created_by=caller.id)
-    apply(client, body)
-    secret = None if body.is_public else renew_secret(client, timedelta())
-    session.add(client)
+    client, secret = changes.create(session, body, caller.id)
     return NewClientOut.of(client.model_dump() | {"client_secret": secret})
 
 
@@ -49,14 +45,7 @@ def show_client(row_id: Id, session: Session) -> ClientOut:
 def change_client(row_id: Id, body: ChangeClient, session: Session, revocations: RevocationLog) -> ClientOut:
     """Replace an OAuth client. If scopes or grant types are removed, its access tokens are revoked."""
     client = locked_client(session, row_id)
-    try:
-        body.refuse_for(is_public=client.is_public)
-    except ValueError as error:
-        raise Invalid(errors=[FieldFault(field="body", code="value_error", message=str(error))]) from error
-    before = {*client.scopes.split(), *client.grant_types.split()}
-    apply(client, body)
-    if before - {*client.scopes.split(), *client.grant_types.split()}:
-        end_tokens(session, client, revocations)
+    changes.change(session, client, body, revocations)
     return ClientOut.of(client.model_dump())
 
 
@@ -65,23 +54,17 @@ def set_client_status(
 ) -> ClientOut:
     """Enable or disable an OAuth client. Disabling revokes its tokens, and it gets no new ones."""
     client = locked_client(session, row_id)
-    if client.is_active and not body.is_active:
-        end_tokens(session, client, revocations)
-    client.is_active = body.is_active
+    changes.set_status(session, client, revocations, is_active=body.is_active)
     return ClientOut.of(client.model_dump())
 
 
 def renew_client_secret(row_id: Id, body: NewSecret | None, session: Session) -> SecretOut:
     """Create a new client secret, shown only once. The previous one stays valid for a while."""
-    client = locked_client(session, row_id)
-    if client.is_public:
-        raise PublicClient
-    secret = renew_secret(client, timedelta(seconds=(body or NewSecret()).overlap_seconds))
+    overlap = timedelta(seconds=(body or NewSecret()).overlap_seconds)
+    client, secret = changes.new_secret(session, row_id, overlap)
     return SecretOut(client_secret=secret, previous_secret_expires=client.previous_secret_expires)
 
 
 def delete_client(row_id: Id, session: Session, revocations: RevocationLog) -> None:
     """Delete an OAuth client and revoke all of its tokens."""
-    client = locked_client(session, row_id)
-    end_tokens(session, client, revocations)
-    session.delete(client)
+    changes.delete(session, row_id, revocations)

@@ -84,7 +84,7 @@ async def revoke_token(
     try:
         given = await _form(request, server.issuer)
         credentials, token = _credentials(request, given, trail), given.token()
-        caller = await _caller_of(token, server)
+        caller = await server.caller_of(token)
         await database.run(_revoke, server, credentials, token, caller, trail)
         await feed.catch_up()  # so that this process enforces it before the client gets the response
     except OAuthError as error:
@@ -112,7 +112,7 @@ async def introspect_token(request: Request, database: Database, server: OAuthSe
         given = await _form(request, server.issuer)
         credentials, token = _credentials(request, given), given.token()
         _require_secret(credentials)
-        is_valid = await _caller_of(token, server) is not None
+        is_valid = await server.caller_of(token) is not None
         found = read_unverified(token) if is_valid else None
         claims = None if found is None else found.claims
         state = await database.read(_introspect, server, credentials, token, claims)
@@ -233,14 +233,6 @@ def _claims(session: Session, server: OAuthServer, caller: Caller) -> dict[str, 
     if account is None or caller.session_id is None or not storage.is_session_alive(caller.session_id):
         return None
     return userinfo(account, caller.scopes)
-
-
-async def _caller_of(token: str, server: OAuthServer) -> Caller | None:
-    """Return the caller of an access token; None for anything else, including refresh tokens."""
-    try:
-        return await server.verifier.verify(token)
-    except InvalidToken:
-        return None
 
 
 async def _form(request: Request, issuer: Issuer) -> Parameters:

@@ -10,6 +10,8 @@ from services.auth.oauth.storage import Storage
 from services.auth.oauth.tokens_endpoint import TokenEndpoint
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.sessions import Sessions
+from shared.caller import Caller
+from shared.errors import InvalidToken
 from shared.identity.tokens import TokenVerifier
 
 
@@ -30,6 +32,13 @@ class OAuthServer:
     ) -> "OAuthServer":
         authorization, tokens = AuthorizationEndpoint(issuer), TokenEndpoint(issuer)
         return cls(issuer, authorization, tokens, verifier, sessions, revocations)
+
+    async def caller_of(self, token: str) -> Caller | None:
+        """Return the caller of an access token; None for anything else, including refresh tokens."""
+        try:
+            return await self.verifier.verify(token)
+        except InvalidToken:
+            return None
 
     def storage(self, session: Session) -> Storage:
         return Storage(session, self.sessions, self.revocations)

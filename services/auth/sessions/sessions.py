@@ -206,9 +206,18 @@ class Sessions:
 
     def of_token(self, session: Session, text: str, client_id: str) -> tuple[Row[Any], bool] | None:
         """Return the live session of a client's refresh token, and whether the token is its newest."""
+        found = self._of_token(session, text)
+        return found if found is not None and found[0].client_id == client_id else None
+
+    def of_account(self, session: Session, text: str, account_id: str) -> tuple[Row[Any], bool] | None:
+        """Return the same for any refresh token of this account, also one that an app holds."""
+        found = self._of_token(session, text)
+        return found if found is not None and found[0].account_id == account_id else None
+
+    def _of_token(self, session: Session, text: str) -> tuple[Row[Any], bool] | None:
         token = self._tokens.read(text)
         row = None if token is None else self._row(session, token)
-        if token is None or row is None or row.client_id != client_id:
+        if token is None or row is None:
             return None
         return row, hmac.compare_digest(row.token_hash, token.hash)
 

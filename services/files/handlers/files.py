@@ -6,18 +6,16 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, select
 from sqlmodel import Session
 
-from services.files.access import locked, visible
-from services.files.events import tell_changed, tell_deleted
+from services.files import changes
+from services.files.access import visible
 from services.files.models import FILES, SEARCH, USAGE, Visibility
 from services.files.names import folded
-from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut, dumped
+from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut
 from services.files.settings import Settings
 from shared.caller import Caller
-from shared.clock import now
 from shared.data.database import one_row
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import in_person
 from shared.ids import first_id
 from shared.lists.search import Search, find_page
 
@@ -48,34 +46,19 @@ def change_file(
     file_id: Id, body: ChangeFile, caller: Caller, if_match: IfMatch, session: Session
 ) -> FileOut:
     """Rename a file of yours, make it public or private, or replace its metadata."""
-    file = locked(session, caller, file_id)
-    if_match.check(file.version)
-    if body.name is not None:
-        file.name, file.folded_name = body.name, folded(body.name)
-    if body.visibility is not None and body.visibility != file.visibility:
-        in_person(caller)  # what an impersonating admin makes public would stay public
-        file.visibility = body.visibility
-    if body.metadata is not None:
-        file.details = dumped(body.metadata)
-    file.touch()
-    tell_changed(session, file)
-    return FileOut.of(file.model_dump())
+    return FileOut.of(changes.change(session, file_id, body, caller, if_match).model_dump())
 
 
 def update_file(
     file_id: Id, body: ChangeFile, caller: Caller, if_match: IfMatch, session: Session
 ) -> FileOut:
     """Change a file like PATCH, for clients that only support PUT."""
-    return change_file(file_id, body, caller, if_match, session)
+    return FileOut.of(changes.change(session, file_id, body, caller, if_match).model_dump())
 
 
 def delete_file(file_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
     """Move a file to the trash, where it can be restored for a while."""
-    file = locked(session, caller, file_id)
-    if_match.check(file.version)
-    file.trashed = now()
-    file.touch()
-    tell_deleted(session, file, permanent=False)
+    changes.move_to_trash(session, file_id, caller, if_match)
 
 
 def show_usage(caller: Caller, settings: Settings, session: Session) -> UsageOut:

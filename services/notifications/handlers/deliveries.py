@@ -1,16 +1,15 @@
 """Handlers with which admins follow deliveries, repeat them, and test whether mails arrive."""
 
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlmodel import Session
 
 from services.notifications.deliveries import Deliveries
-from services.notifications.errors import MailsAreOff, NotFailed, NotQueued
+from services.notifications.errors import NotFailed, NotQueued
 from services.notifications.kinds import Channel
-from services.notifications.mail.addresses import BadAddress, read_address
-from services.notifications.mail.mails import Mail, Mails
+from services.notifications.mail import checks
+from services.notifications.mail.mails import Mails
 from services.notifications.mail.schemas import (
     AttemptOut,
     DeliveryDetail,
@@ -19,20 +18,16 @@ from services.notifications.mail.schemas import (
     QueuedOut,
     TestEmail,
 )
-from services.notifications.mail.templates import TEST
 from services.notifications.models import ATTEMPTS, DELIVERIES
 from services.notifications.sms.messages import TextMessages
 from shared.caller import Caller
-from shared.clock import now
 from shared.data.database import one_row
-from shared.errors import FieldFault, Invalid, NotFound, TooManyRequests
+from shared.errors import NotFound
 from shared.events import Trail
 from shared.http.schemas import Id, Page
-from shared.ids import first_id
 from shared.lists.pagination import paginate_equal
 
 ATTEMPTS_SHOWN_MAX = 500
-TESTS_PER_HOUR = 5
 
 
 def list_deliveries(query: ListDeliveries, session: Session) -> Page[DeliveryOut]:
@@ -69,22 +64,9 @@ def send_test_email(
     body: TestEmail, caller: Caller, session: Session, mails: Mails, trail: Trail
 ) -> QueuedOut:
     """Send a mail to check whether mails arrive; five per hour."""
-    try:
-        read_address(body.to)
-    except BadAddress as error:
-        raise Invalid(errors=[FieldFault(field="to", code="bad_address", message=str(error))]) from error
-    recent = DELIVERIES.c.user_id == caller.id, DELIVERIES.c.id >= first_id(now(), -timedelta(hours=1))
-    some = select(DELIVERIES.c.id).where(*recent, DELIVERIES.c.template == TEST).limit(TESTS_PER_HOUR)
-    number = session.connection().execute(select(func.count()).select_from(some.subquery())).scalar_one()
-    if number >= TESTS_PER_HOUR:
-        detail = f"An admin may send {TESTS_PER_HOUR} such mails per hour."
-        raise TooManyRequests(detail, headers={"Retry-After": "600"})
-    mail = Mail(TEST, body.to, {"subject": body.subject, "body": body.body}, user_id=caller.id)
-    state = mails.add(session, mail)
-    if state is None:
-        raise MailsAreOff
-    trail.add(delivery=mail.id)
-    return QueuedOut(delivery_id=mail.id, state=state)
+    queued = checks.send_test(session, body, caller.id, mails)
+    trail.add(delivery=queued.delivery_id)
+    return queued
 
 
 def _of(shown: DeliveryDetail, mails: Mails, messages: TextMessages) -> Deliveries:

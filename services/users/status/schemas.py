@@ -1,6 +1,7 @@
 """The response body of the status."""
 
 from datetime import datetime
+from typing import Literal
 
 from shared.http.schemas import Output, example
 
@@ -55,3 +56,10 @@ class StatusOut(Output):
     timestamp: datetime
     services: ServicesOut
     app: AppOut
+
+
+class HealthOut(Output):
+    model_config = example({"status": "healthy", "time": "2026-01-31T12:00:00Z"})
+
+    status: Literal["healthy"] = "healthy"
+    time: datetime

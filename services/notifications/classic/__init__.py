@@ -1,0 +1,1 @@
+"""Notifications in an older form: pages by number, and other names of fields."""
