@@ -221,7 +221,7 @@ def problem_body(
         "title": _phrase(status) or code.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
-        "error": detail,  # for clients that expect `{error: text}`
+        "error": _one_line(detail, errors),
         "code": code,
         "request_id": request_id,
         **(extensions or {}),
@@ -229,6 +229,14 @@ def problem_body(
     if errors:
         body["errors"] = list(errors)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _one_line(detail: str, errors: Sequence[FieldFault]) -> str:
+    """Return the text for clients that show nothing but `error`: the first fault, if there is any."""
+    if not errors:
+        return detail
+    first = errors[0]
+    return first["message"] if first["field"] == "body" else f"{first['field']}: {first['message']}"
 
 
 def _phrase(status: int) -> str | None:

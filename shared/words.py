@@ -1,11 +1,13 @@
 """Messages about invalid values that say what is allowed, instead of pydantic's own."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 _PATTERNS: dict[str, str] = {}
+_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 
 
 def pattern(expression: str, words: str) -> str:
@@ -38,8 +40,8 @@ def _counted(number: Any, unit: str) -> str:
 
 
 def _one_of(context: dict[str, Any]) -> str:
-    # pydantic lists them as: 'a', 'b' or 'c'
-    listed = str(context["expected"]).replace("'", "")
+    # pydantic lists them as: 'a', 'b' or 'c'; members of an enumeration as <Kind.A: 'a'>
+    listed = _MEMBER.sub(r"\1", str(context["expected"])).replace("'", "")
     return f"must be {'one of ' if ',' in listed or ' or ' in listed else ''}{listed}"
 
 

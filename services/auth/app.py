@@ -79,11 +79,7 @@ def create_app(settings: Settings) -> Starlette:
     issuer, browsers = Issuer(settings, keys, tokens), BrowserSessions(settings, sessions)
     own_password = OwnPassword(database, passwords, sessions)
     life = _life_of_accounts(settings, own_password, factors, devices, proxies)
-    elsewhere = _sign_in_elsewhere(settings, own_password, factors, life, browsers, devices, proxies)
-    cookie = ChallengeCookie(settings)
-    login = PasswordLogin(
-        database, life[PasswordCheck], elsewhere[SecondStep], sessions, devices, tokens, cookie
-    )
+    elsewhere = _signing_in(settings, own_password, factors, life, browsers, devices, proxies, tokens)
     feed = RevocationFeed(database, revocations, verifier.revocations, on_kill=keys.refresh)
     return create_service(
         settings,
@@ -93,14 +89,12 @@ def create_app(settings: Settings) -> Starlette:
         provide={
             AccessTokens: tokens,
             BrowserSessions: browsers,
-            ChallengeCookie: cookie,
             Devices: devices,
             Factors: factors,
             Issuer: issuer,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
-            PasswordLogin: login,
             Site: Site(settings, database, browsers, devices, Pages(settings)),
             Passwords: passwords,
             Proxies: proxies,
@@ -155,7 +149,7 @@ def _life_of_accounts(
     }
 
 
-def _sign_in_elsewhere(
+def _signing_in(
     settings: Settings,
     own_password: OwnPassword,
     factors: Factors,
@@ -163,14 +157,20 @@ def _sign_in_elsewhere(
     browsers: BrowserSessions,
     devices: Devices,
     proxies: Proxies,
+    tokens: AccessTokens,
 ) -> dict[type, Any]:
-    """Build what sign-ins need that continue on another site: at a provider, or at Duo."""
+    """Build what sign-ins need: with a password, and those that continue at a provider or at Duo."""
     database, sessions, mails = own_password.database, own_password.sessions, life[Mails]
     second = SecondStep(factors, sessions, mails)
     linking = Linking(settings, sessions, factors, life[Links], mails)
     sign_ins = ProviderSignIns.of(settings, database, linking, second, browsers, devices, proxies)
     prompt, pending = DuoPrompt(settings), sign_ins.pending
+    cookie = ChallengeCookie(settings)
     return {
+        ChallengeCookie: cookie,
+        PasswordLogin: PasswordLogin(
+            database, life[PasswordCheck], second, sessions, devices, tokens, cookie
+        ),
         ProviderSignIns: sign_ins,
         Connected: Connected(sign_ins.providers, linking),
         Duo: Duo(settings, database, prompt, pending, factors, second, own_password, sessions, mails),

@@ -355,9 +355,9 @@ class OptionsOut(Output):
     tag_keys: list[str]
 
 
-def check_regions(named: Sequence[str]) -> None:
+def check_regions(named: Sequence[str], field: str = "regions") -> None:
     """Refuse regions that do not exist or have no WorkSpaces."""
     unknown = [one for one in named if one not in regions()]
     if unknown:
         message = f"{unknown[0]} is not a region with WorkSpaces; choose from {', '.join(regions())}"
-        raise Invalid(errors=[FieldFault(field="regions", code="unknown_region", message=message)])
+        raise Invalid(errors=[FieldFault(field=field, code="unknown_region", message=message)])

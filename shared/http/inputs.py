@@ -1,10 +1,12 @@
 """Reads a request's query and body within limits, and validates them against a model."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from shared.errors import BadRequest, FieldFault, Invalid, Problem, TooLarge
@@ -14,6 +16,7 @@ JSON = "application/json"
 PARAMETERS_MAX = 100
 FAULTS_MAX = 100  # reported together, even for a body with a million wrong fields
 FIELD_CHARACTERS_MAX = 200
+_TYPE = re.compile(r"(?:constrained-)?(?:str|int|float|bool|none)|(?:[a-z]+-)*[a-z]+\[.*\]", re.DOTALL)
 
 
 def valid(validate: Callable[[Any], Any], value: Any) -> Any:
@@ -96,13 +99,26 @@ def _refusal(error: ValidationError, *within: str) -> Problem:
     return Invalid(
         errors=[
             FieldFault(
-                field=".".join(map(str, (*within, *fault["loc"])))[:FIELD_CHARACTERS_MAX] or "body",
+                field=".".join(map(str, (*within, *_named(fault["loc"]))))[:FIELD_CHARACTERS_MAX] or "body",
                 code=fault["type"],
                 message=words_of(fault),
             )
-            for fault in faults[:FAULTS_MAX]
+            for fault in _told(faults)[:FAULTS_MAX]
         ]
     )
+
+
+def _named(location: tuple[int | str, ...]) -> Iterator[int | str]:
+    """Yield the parts that name fields, without pydantic's own names of the types that a field may have."""
+    for number, part in enumerate(location):
+        if number == 0 or isinstance(part, int) or not _TYPE.fullmatch(part):
+            yield part
+
+
+def _told(faults: Sequence[ErrorDetails]) -> Sequence[ErrorDetails]:
+    """Leave out that a value is not the empty text either, where a field accepts that as well."""
+    kept = [one for one in faults if one.get("ctx", {}).get("expected") != "''"]
+    return kept or faults
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -59,7 +59,8 @@ def page_of(
     walks = [Walk(one, table.c.id) for one in wanted]
     last = min(query.offset + query.limit, ROWS_MAX)
     ids = [row["id"] for row in read(session, walks, last)][query.offset :]
-    rows = rows_of(session, select(table).where(table.c.id.in_(ids)).order_by(table.c.id.desc()))
+    named = select(table).where(table.c.id.in_(ids)).order_by(table.c.id.desc())
+    rows = rows_of(session, named) if ids else []
     counted = union_all(*(select(one.limit(ROWS_MAX).subquery()) for one in wanted)).subquery()
     total = session.connection().execute(select(func.count()).select_from(counted)).scalar_one()
     return rows, min(int(total), ROWS_MAX)

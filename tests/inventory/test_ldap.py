@@ -218,7 +218,12 @@ async def test_settings_are_listed_by_category_and_changed_only_by_the_operator(
     assert only == {"sync": found["sync"]}
     one = await inventory.get("/classic/admin/settings/sync.interval_minutes", headers=ADMIN)
     assert one.json() in found["sync"]
-    for path, body in (("", {"SMTP_HOST": "x"}), ("/sync.interval_minutes", {"value": "5"})):
+    asked = (
+        ("", {"SMTP_HOST": "x"}),
+        ("/SMTP_HOST", {"value": ""}),
+        ("/sync.interval_minutes", {"value": "5"}),
+    )
+    for path, body in asked:
         refused = await inventory.put(f"/classic/admin/settings{path}", json=body, headers=ADMIN)
         assert (refused.status_code, refused.json()["code"]) == (409, "set_by_operator")
     assert "SYNC_EVERY_MINUTES" in refused.json()["error"]

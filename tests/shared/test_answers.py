@@ -5,10 +5,11 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
+from pydantic import AfterValidator, Field
 from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 from shared.caller import Caller
 from shared.data.database import WAITING_MAX
 from shared.http.operations import Operation
+from shared.http.schemas import Input
 from shared.identity.tokens import public
 from shared.ids import new_id
 from shared.testing import TEST_INTERNAL_SECRET, bearer, internal_token, running, token
@@ -280,3 +282,91 @@ class TestStart:
         twice = [Operation("GET", "/x", handlers.count_notes), Operation("GET", "/y", handlers.count_notes)]
         with pytest.raises(TypeError, match="count_notes"):
             create_app_with(twice)(settings)
+
+
+class TestRestOfThePath:
+    """`{name:path}` in the path of an operation."""
+
+    async def test_rest_of_the_path_is_given_with_its_slashes(self, settings: Settings) -> None:
+        def show(rest: str) -> dict[str, str]:
+            return {"rest": rest}
+
+        def show_fixed() -> dict[str, str]:
+            return {"rest": "fixed"}
+
+        create_app = create_app_with(
+            [
+                Operation("GET", "/trees/list", show_fixed, access=public),
+                Operation("GET", "/trees/{rest:path}", show, access=public),
+            ]
+        )
+        async with running(create_app, settings) as notes:
+            found = {
+                path: (await notes.get(f"/trees/{path}")).json()["rest"]
+                for path in ("a", "a/b/c.txt", "a//b", "a%20b/%C3%A9", "a%2Fb", "list/all", "list")
+            }
+            document = (await notes.get("/openapi.json")).json()
+            outside = await notes.get("/tree/a")
+
+        assert found == {
+            "a": "a",
+            "a/b/c.txt": "a/b/c.txt",
+            "a//b": "a//b",
+            "a%20b/%C3%A9": "a b/é",
+            "a%2Fb": "a/b",
+            "list/all": "list/all",
+            "list": "fixed",
+        }
+        (parameter,) = document["paths"]["/trees/{rest}"]["get"]["parameters"]
+        assert (parameter["name"], parameter["in"], parameter["required"]) == ("rest", "path", True)
+        assert outside.status_code == 404
+
+
+class TestErrorLine:
+    """`error` of a refusal, for clients that show nothing else."""
+
+    @pytest.mark.parametrize(
+        ("content", "error"),
+        [
+            ('{"text": 1, "more": 2}', "text: must be text"),
+            ("[]", "must be a JSON object"),
+            (None, "A valid bearer token is needed."),
+        ],
+    )
+    async def test_error_line_says_what_is_wrong_with_the_first_field(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str], content: str | None, error: str
+    ) -> None:
+        headers = {} if content is None else signed_in
+        refused = await notes.post("/notes", content=content or "{}", headers=JSON | headers)
+        problem = refused.json()
+
+        assert problem["error"].startswith(error)
+        if problem["status"] == 422:
+            assert problem["detail"] == "Some fields are invalid; `errors` lists them."
+
+    async def test_faults_name_fields_and_not_the_types_that_a_field_may_have(
+        self, settings: Settings
+    ) -> None:
+        class Careful(Input):
+            color: Annotated[str, AfterValidator(_color)] | Literal[""] | None = None
+            parts: list[Annotated[int, Field(ge=1)] | str] = Field(default_factory=list)
+
+        def keep(body: Careful) -> dict[str, str]:
+            return {}
+
+        create_app = create_app_with([Operation("POST", "/careful", keep, access=public)])
+        async with running(create_app, settings) as notes:
+            refused = await notes.post("/careful", json={"color": "red", "parts": [1, []]})
+            accepted = await notes.post("/careful", json={"color": ""})
+
+        problem = refused.json()
+        assert problem["error"] == "color: must be blue"
+        assert {fault["field"] for fault in problem["errors"]} == {"color", "parts.1"}
+        assert all(fault["message"] for fault in problem["errors"])
+        assert accepted.status_code == 200
+
+
+def _color(text: str) -> str:
+    if text != "blue":
+        raise ValueError("must be blue")
+    return text

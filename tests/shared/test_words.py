@@ -58,6 +58,7 @@ def words(kind: Any, value: Any, *, strict: bool = False) -> str:
         (Annotated[Decimal, Field(max_digits=2)], Decimal(123), "must have at most 2 digits"),
         (Size, "huge", "must be one of small or large"),
         (Literal["json"], "csv", "must be json"),
+        (Literal[Size.SMALL, Size.LARGE], "huge", "must be one of small or large"),
         (list[int], 3, "must be a list, for example [1, 2]"),
         (Annotated[list[int], Field(max_length=1)], [1, 2], "must have at most 1 value"),
         (Annotated[Text, Field(max_length=3)], "long", "must have at most 3 characters"),

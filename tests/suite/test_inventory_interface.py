@@ -120,6 +120,9 @@ async def _add_an_account_with_a_wrong_key(client: httpx.AsyncClient) -> None:
     listed = await client.get(path)
     assert [one["status"] for one in listed.json()["accounts"]] == ["connected", "error"]
     assert not any(SECRET in response.text for response in (added, tested, listed))
+    for fields, field in (({"region": "moon"}, "region"), ({"secretAccessKey": ""}, "secretAccessKey")):
+        refused = await client.post(path, json={**WRONG, "name": "x", "secretAccessKey": SECRET, **fields})
+        assert (refused.status_code, refused.json()["error"].partition(":")[0]) == (422, field)
 
 
 async def _manage_users(client: httpx.AsyncClient, own_id: str) -> None:

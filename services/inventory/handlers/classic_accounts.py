@@ -15,7 +15,7 @@ from services.inventory.classic.schemas import (
 )
 from services.inventory.errors import AccountRefused
 from services.inventory.models import AccountStatus
-from services.inventory.schemas import AccountOut, AddAccount, ChangeAccount
+from services.inventory.schemas import AccountOut, AddAccount, ChangeAccount, check_regions
 from services.inventory.settings import Settings
 from services.inventory.sync import syncs
 from shared.caller import Caller
@@ -41,6 +41,7 @@ def classic_add_account(
 ) -> ClassicAccount:
     """Add an AWS account with keys."""
     trail.add(name=body.name)
+    check_regions([body.region], "region")
     native = AddAccount(
         name=body.name,
         regions=[body.region],
@@ -67,6 +68,7 @@ def classic_change_account(
         values["secret_access_key"] = body.secretAccessKey
     first, *others = AccountOut.of(account.model_dump()).regions
     if body.region is not None and body.region != first:
+        check_regions([body.region], "region")
         values["regions"] = [body.region, *(one for one in others if one != body.region)]
     trail.add(fields=sorted(values))
     if values:

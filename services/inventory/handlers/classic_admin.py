@@ -154,9 +154,7 @@ def classic_set_settings() -> Done:
 
 def classic_set_setting(key: SettingKey) -> Done:
     """Always refused: settings are set by the operator, as environment variables."""
-    if key not in KEYS:
-        raise NotFound
-    raise SetByOperator(f"This is set by the operator, as {KEYS[key].upper()}.")
+    raise SetByOperator(f"This is set by the operator, as {KEYS[key].upper()}." if key in KEYS else None)
 
 
 def _setting(key: str, settings: Settings) -> ClassicSetting:
