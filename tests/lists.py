@@ -101,6 +101,23 @@ def _invoice(number: int) -> dict[str, Any]:
     }
 
 
+def _report_job(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "kind": "report",
+        "subject": _owner(number),
+        "owner": _owner(number),
+        "state": "done",
+        "input": "{}",
+        "progress": 1,
+        "version": 1,
+        "cancel_asked": False,
+        "attempts": 1,
+        "created": moment(number),
+        "ended": moment(number),
+    }
+
+
 def _product(number: int) -> dict[str, Any]:
     is_rare = number < 2 * FEW
     name = f"{'Needle' if is_rare else 'Laptop'} {number % 1000}"
@@ -567,7 +584,14 @@ LISTS = {
         {"invitations": object.__new__(Invitations)},
     ),
     "orders": Lists(
-        {"ORDERS": _order, "INVOICES": _invoice, "PRODUCTS": _product, "LEVELS": _level, "MOVES": _move},
+        {
+            "ORDERS": _order,
+            "INVOICES": _invoice,
+            "PRODUCTS": _product,
+            "LEVELS": _level,
+            "MOVES": _move,
+            "JOBS": _report_job,
+        },
         {
             "user_id": (SMALL, LARGE),
             "status": ("returned", "delivered"),

@@ -8,6 +8,8 @@ from contracts.events import SUBSCRIBERS
 from services.orders.events import CONSUMES
 from services.orders.invoices.documents import RENDER_SECONDS, Documents
 from services.orders.models import EVENTS, IDEMPOTENCY, WORK
+from services.orders.reports.files import delete_expired
+from services.orders.reports.writing import KIND, write
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
 from services.orders.stock.expiry import EXPIRE_SECONDS, expire
@@ -16,6 +18,10 @@ from shared.events import Events
 from shared.peers.client import HttpClient
 from shared.service import create_service
 from shared.work.duties import Duties, Duty
+from shared.work.jobs import Jobs, Kind
+from shared.work.runner import Runner
+
+EXPIRE_REPORTS_SECONDS = 3600
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -23,6 +29,10 @@ def create_app(settings: Settings) -> Starlette:
     expiring = Duty("expire_reservations", EXPIRE_SECONDS, partial(expire, database), alone=True)
     documents = Documents(database, settings.pdf_fonts)
     rendering = Duty("render_invoices", RENDER_SECONDS, documents.render_pending, alone=True)
+    kept = settings.report_time
+    jobs = Jobs(WORK, {KIND: Kind(partial(write, database, documents.renderer, kept))})
+    deleting = partial(delete_expired, database, kept)
+    expiring_reports = Duty("expire_reports", EXPIRE_REPORTS_SECONDS, deleting, alone=True)
     return create_service(
         settings,
         OPERATIONS,
@@ -30,6 +40,10 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         idempotency=IDEMPOTENCY,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        provide={Documents: documents},
-        beside=[documents, Duties(database, [expiring, rendering], WORK)],
+        provide={Documents: documents, Jobs: jobs},
+        beside=[
+            documents,
+            Runner(jobs, database),
+            Duties(database, [expiring, rendering, expiring_reports], WORK),
+        ],
     )

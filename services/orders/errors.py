@@ -116,3 +116,16 @@ class TooManyRows(Problem):
 
     status = 413
     code = "too_many_rows"
+
+
+class ReportNotReady(Conflict):
+    """The report has no file yet, or it failed or was cancelled; `state` is that of its job."""
+
+    code = "report_not_ready"
+
+
+class ReportExpired(Problem):
+    """The file of this report was deleted because of its age; start the report again."""
+
+    status = 410
+    code = "report_expired"

@@ -9,9 +9,10 @@ from sqlmodel import Session
 from contracts.events import AccountDeleted, OrderChanged, OrderDeleted, OrderPlaced
 from contracts.exports import exporting, section, table_section
 from contracts.invoices import InvoiceIssued
-from services.orders.models import INVOICES, LINES, MOVES, ORDERS, STEPS, Order, OrderStatus
+from services.orders.models import INVOICES, LINES, MOVES, ORDERS, STEPS, WORK, Order, OrderStatus
 from services.orders.stock import reservations
 from shared.events import Consumers, emit
+from shared.work.jobs import Jobs
 
 BY_US = "gatehouse"
 
@@ -49,6 +50,14 @@ def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) ->
     reservations.follow(session, with_lines, OrderStatus.CANCELLED, BY_US)
 
 
+def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Cancel the pending orders of deleted accounts, and delete their reports."""
+    cancel_pending_orders(session, events)
+    jobs = Jobs(WORK, {})
+    for event in events:
+        jobs.forget(session, event.account_id)
+
+
 EXPORTED = [
     table_section("orders", ORDERS, "user_id", without=("user_id",)),
     section("order_history", select(STEPS).join(ORDERS), ORDERS.c.user_id, STEPS.c.id),
@@ -56,4 +65,4 @@ EXPORTED = [
     table_section("invoices", INVOICES, "user_id", without=("user_id",)),
     table_section("stock_moves", MOVES, "by", without=("by",)),
 ]
-CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders, **exporting("orders", EXPORTED)}
+CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("orders", EXPORTED)}

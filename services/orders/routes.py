@@ -17,18 +17,21 @@ from services.orders.errors import (
     OtherCurrency,
     OutOfStock,
     PiecesOwed,
+    ReportExpired,
+    ReportNotReady,
     SellerNotSet,
     SkuTaken,
     StepNeedsAdmin,
     TooManyLocations,
     TooManyRows,
 )
-from services.orders.handlers import invoices, orders, products, purchases, stock
+from services.orders.handlers import invoices, orders, products, purchases, reports, stock
 from services.orders.invoices.media import PDF
-from shared.errors import NotFound, Overloaded, TooLarge, Unavailable, UnsupportedMediaType
+from shared.errors import NotFound, Overloaded, TooLarge, TooManyRequests, Unavailable, UnsupportedMediaType
 from shared.http.operations import Operation
 from shared.identity.tokens import admin, internal
 from shared.pdf.errors import NotRendered
+from shared.work.operations import job_operations
 
 PRODUCT = "/products/{product_id}"
 READ, WRITE = "orders:read", "orders:write"
@@ -126,6 +129,27 @@ OPERATIONS = [
         errors=(NotFound, *_NO_PDF),
     ),
     Operation("GET", "/invoices", invoices.list_invoices, scope=READ, errors=(NotFound,)),
+    Operation(
+        "POST",
+        "/reports",
+        reports.start_report,
+        access=admin,
+        scope="admin:orders",
+        status=202,
+        location="/reports/jobs/{id}",
+        idempotent=True,
+        errors=(TooManyRequests,),
+    ),
+    *job_operations("/reports", scope="orders"),
+    Operation(
+        "GET",
+        "/reports/{report_id}/file",
+        reports.download_report,
+        access=admin,
+        scope="admin:orders",
+        answer_types=("text/csv", PDF),
+        errors=(ReportExpired, ReportNotReady),
+    ),
     Operation("GET", "/products", products.list_products, scope=READ_PRODUCTS, errors=(NotFound,)),
     Operation(
         "POST",

@@ -16,6 +16,8 @@ class Settings(ServiceSettings):
     port: int = Field(default=8082, ge=1, le=65535)
     reservation_hours: float = Field(default=24.0, ge=0, le=8760)
 
+    report_days: int = Field(default=7, ge=1, le=30)
+
     seller_name: str = Field(default="", max_length=200)
     seller_address: str = Field(default="", max_length=500)  # lines separated by `|`
     seller_tax_id: str = Field(default="", max_length=40)
@@ -36,6 +38,11 @@ class Settings(ServiceSettings):
         if folder is not None and not folder.is_dir():
             raise ValueError("must be a folder with fonts")
         return folder
+
+    @property
+    def report_time(self) -> timedelta:
+        """How long the file of a report is kept."""
+        return timedelta(days=self.report_days)
 
     @property
     def reservation_time(self) -> timedelta | None:

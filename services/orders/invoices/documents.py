@@ -23,7 +23,7 @@ from shared.errors import Problem
 from shared.pdf.renderer import Renderer
 from shared.work.duties import IsStopping
 
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).parents[1] / "templates"
 RENDER_SECONDS = 10.0
 INVOICES_PER_RUN = 50
 _STORED = Rows(select(PDFS.c.pdf).where(PDFS.c.invoice_id == bindparam("invoice_id")))
@@ -49,7 +49,7 @@ class Documents:
 
     def __init__(self, database: Database, fonts: Path | None) -> None:
         self._database = database
-        self._renderer = Renderer(TEMPLATES, fonts=fonts)
+        self.renderer = Renderer(TEMPLATES, fonts=fonts)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renderings: dict[str, asyncio.Task[bytes]] = {}  # by invoice
         self._tried = ""  # the last invoice that the duty tried; a failure must not hold up the others
@@ -65,7 +65,7 @@ class Documents:
         for rendering in renderings:
             rendering.cancel()
         await asyncio.gather(*renderings, return_exceptions=True)
-        await self._renderer.__aexit__(kind, error, trace)
+        await self.renderer.__aexit__(kind, error, trace)
 
     async def pdf_of(self, invoice: Mapping[str, Any]) -> bytes:
         """Return the stored PDF of an invoice; render and store it if there is none.
@@ -81,7 +81,7 @@ class Documents:
         return await asyncio.shield(rendering)  # it goes on if this reader leaves
 
     async def _render(self, invoice: Mapping[str, Any]) -> bytes:
-        rendered = await self._renderer.render(
+        rendered = await self.renderer.render(
             f"invoice-{invoice['template_version']}.typ", document_of(invoice), invoice["issued"]
         )
         if rendered.unshown:
