@@ -8,6 +8,8 @@ import structlog
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
+from services.notifications.analytics.events import Analytics
+from services.notifications.analytics.sender import AnalyticsSender, calls_to_google
 from services.notifications.courier import Courier, Pace
 from services.notifications.digests import Digests
 from services.notifications.duties import duties
@@ -55,6 +57,12 @@ def create_app(settings: Settings) -> Starlette:
     invoices = Invoices(orders, settings.mail_timeout_seconds)
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
+    analytics = Analytics(settings, changes)
+    measuring = (
+        [AnalyticsSender(settings, database, analytics, changes, calls_to_google(settings))]
+        if analytics.is_on
+        else []
+    )
     return create_service(
         settings,
         OPERATIONS,
@@ -62,6 +70,7 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         idempotency=IDEMPOTENCY,
         provide={
+            Analytics: analytics,
             Changes: changes,
             Desk: desk,
             Links: links,
@@ -76,16 +85,17 @@ def create_app(settings: Settings) -> Starlette:
             TextMessages: messages,
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
         },
-        events=Events(EVENTS, consumes(desk, phones), SUBSCRIBERS),
+        events=Events(EVENTS, consumes(desk, phones, analytics), SUBSCRIBERS),
         beside=[
             listening(changes, database),
             *couriers(settings, database, changes, mails, messages, invoices),
+            *measuring,
             sender,
             duties(
                 database,
                 settings,
                 sealed=[mails.sealed, secrets.sealed, phones.sealed],
-                queues=[mails.queue, messages.queue, outbox.queue, digests.queue],
+                queues=[mails.queue, messages.queue, outbox.queue, digests.queue, analytics.queue],
                 outbox=outbox,
                 digests=digests,
             ),

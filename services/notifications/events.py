@@ -29,6 +29,7 @@ from contracts.support import (
     TicketReplied,
 )
 from services.notifications import deliveries, notices, of_support
+from services.notifications.analytics.events import Analytics
 from services.notifications.kinds import NoticeType, Severity
 from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.mails import Mail
@@ -243,10 +244,11 @@ def phone_section(phones: Phones) -> Section:
     return Section("phone", rows)
 
 
-def consumes(desk: Desk, phones: Phones) -> Consumers:
+def consumes(desk: Desk, phones: Phones, analytics: Analytics) -> Consumers:
     """Return what the service does with each event."""
     return {
         **{kind: partial(_deliver, desk, make) for kind, make in NOTICES.items()},
+        OrderPlaced: partial(tell_and_measure_orders, desk, analytics),
         MailRequested: partial(queue_mails, desk),
         AccountCreated: keep_accounts,
         AccountChanged: keep_accounts,
@@ -254,6 +256,16 @@ def consumes(desk: Desk, phones: Phones) -> Consumers:
         StaffChanged: of_support.keep_staff,
         **exporting("notifications", [*EXPORTED, phone_section(phones)]),
     }
+
+
+def tell_and_measure_orders(
+    desk: Desk, analytics: Analytics, session: Session, events: Sequence[OrderPlaced]
+) -> None:
+    _deliver(desk, of_placed_order, session, events)
+    for event in events:
+        analytics.add_purchase(
+            session, event.user_id, event.order_id, event.total_minor, event.currency, event.updated
+        )
 
 
 def _deliver(desk: Desk, make: MakeNotices, session: Session, events: Sequence[Any]) -> None:

@@ -22,6 +22,7 @@ from services.notifications.errors import (
     WrongCode,
 )
 from services.notifications.handlers import (
+    analytics,
     classic,
     deliveries,
     own,
@@ -189,6 +190,17 @@ OPERATIONS: list[Operation] = [
         status=202,
         errors=(*_UNKNOWN, WebhookDisabled),
     ),
+    Operation(
+        "POST",
+        "/analytics/events",
+        analytics.measure_event,
+        scope=WRITE,
+        status=202,
+        recorded=False,
+        errors=(Overloaded,),
+    ),
+    Operation("GET", "/analytics/consent", analytics.show_consent, scope=READ),
+    _in_person("PUT", "/analytics/consent", analytics.change_consent),
     Operation("GET", _ONE, own.show_notification, scope=READ, errors=_UNKNOWN),
     Operation("DELETE", _ONE, own.delete_notification, scope=WRITE, status=204, errors=_UNKNOWN),
     Operation("PUT", f"{_ONE}/read", own.mark_notification_read, scope=WRITE, errors=_UNKNOWN),

@@ -88,6 +88,12 @@ class Settings(SealingSettings, OutboundSettings):
     webhook_retry_seconds: float = Field(default=5.0, ge=0.01, le=3600)
     webhook_disable_days: float = Field(default=5.0, gt=0, le=90)
 
+    ga4_enabled: bool = False
+    ga4_measurement_id: str = Field(default="", pattern=r"^(G-[A-Z0-9]{4,20})?$")
+    ga4_api_secret: SecretStr = SecretStr("")
+    ga4_url: str = Field(default="https://www.google-analytics.com", pattern=r"^https?://[^\s/?#@]+/?$")
+    analytics_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
+
     @field_validator("smtp_url")
     @classmethod
     def _an_smtp_url(cls, url: SecretStr) -> SecretStr:
@@ -177,6 +183,11 @@ class Settings(SealingSettings, OutboundSettings):
         if self.twilio_account_sid:
             return "twilio"
         return "file" if self.environment == "development" else "none"
+
+    @property
+    def has_analytics(self) -> bool:
+        """Whether events of those who agree are sent to GA4."""
+        return self.ga4_enabled and bool(self.ga4_measurement_id and self.ga4_api_secret)
 
     @property
     def transport(self) -> Transport:

@@ -68,6 +68,11 @@ class Receiver(ThreadingHTTPServer):
             self._calls.append(Call(path, headers, body, reply))
         return reply
 
+    @property
+    def calls(self) -> list[Call]:
+        with self._lock:
+            return [*self._calls]
+
     def at(self, path: str) -> list[Call]:
         with self._lock:
             return [call for call in self._calls if call.path == path]

@@ -1,0 +1,155 @@
+"""Sends queued events to the Measurement Protocol of GA4, each by one replica."""
+
+import asyncio
+import contextlib
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import urlencode
+
+import structlog
+from prometheus_client import Counter
+from sqlmodel import Session
+
+from services.notifications.analytics.events import EVENT_AGE_MAX, QUEUE, Analytics, Measured
+from services.notifications.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
+from shared.errors import Problem
+from shared.peers.outbound import BadAddress, CallFailed, Outbound
+from shared.process.tasks import end
+from shared.work.changes import Changes
+from shared.work.leased import Leased, LeaseLost, pause_after
+
+AT_ONCE = 8
+RETRY_FIRST, RETRY_MAX = timedelta(seconds=30), timedelta(hours=1)
+AFTER_FAULT_SECONDS = 5.0
+ANSWER_BYTES_MAX = 16 * 1024
+_OWN_FAULTS = ("resting", "busy")
+
+Outcome = Literal["sent", "refused", "withdrawn", "expired", "failed", "resting"]
+SENT = Counter("analytics_events_total", "Attempts to send an event to GA4, by outcome", ["outcome"])
+
+log = structlog.get_logger(__name__)
+
+
+def calls_to_google(settings: Settings) -> Outbound:
+    return Outbound(
+        settings,
+        "analytics",
+        seconds_max=settings.analytics_timeout_seconds,
+        answer_bytes_max=ANSWER_BYTES_MAX,
+    )
+
+
+class AnalyticsSender:
+    """Sends while it is open: `async with AnalyticsSender(…)`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        analytics: Analytics,
+        changes: Changes,
+        outbound: Outbound,
+    ) -> None:
+        self._database, self._analytics, self._changes = database, analytics, changes
+        self._outbound = outbound
+        named = {
+            "measurement_id": settings.ga4_measurement_id,
+            "api_secret": settings.ga4_api_secret.get_secret_value(),
+        }
+        self._url = f"{settings.ga4_url.rstrip('/')}/mp/collect?{urlencode(named)}"
+        self._seconds_max = settings.analytics_timeout_seconds
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._task = asyncio.create_task(self._always(), name="analytics")
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Finish the calls that are being made."""
+        self._stopping.set()
+        self._changes.wake(QUEUE)
+        _, late = await asyncio.wait([self._task], timeout=self._seconds_max)
+        await end(late)
+        await self._outbound.close()
+
+    async def _always(self) -> None:
+        with self._changes.following(QUEUE) as follower:
+            while not self._stopping.is_set():
+                try:
+                    if await self._turn():
+                        continue
+                except Problem as error:
+                    log.warning("analytics_paused", error=repr(error))
+                    await self._rest(AFTER_FAULT_SECONDS)
+                except Exception:
+                    log.exception("analytics_interrupted")
+                    await self._rest(AFTER_FAULT_SECONDS)
+                else:
+                    await follower.changed()
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _turn(self) -> bool:
+        """Send a few events; return whether there were any."""
+        if not await self._database.read(self._analytics.queue.is_due):
+            return False
+        claimed = await self._database.run(self._analytics.queue.claim, AT_ONCE)
+        await asyncio.gather(*(self._handle(one) for one in claimed))
+        return bool(claimed)
+
+    async def _handle(self, leased: Leased) -> None:
+        try:
+            outcome, pause = await self._attempt(leased)
+            SENT.labels(outcome).inc()
+            await self._database.run(self._settle, leased, outcome, pause)
+        except LeaseLost:
+            log.warning("analytics_lease_lost")
+        except Problem as error:  # the lease expires, and the event is sent again
+            log.warning("analytics_not_noted", error=repr(error))
+        except Exception:
+            log.exception("analytics_event_interrupted")
+
+    async def _attempt(self, leased: Leased) -> tuple[Outcome, timedelta]:
+        measured, none = Measured(**json.loads(leased.body)), timedelta(0)
+        if datetime.fromtimestamp(measured.micros / 1_000_000, UTC) <= now() - EVENT_AGE_MAX:
+            return "expired", none
+        if await self._database.read(self._analytics.client_id, measured.user_id) != measured.client_id:
+            return "withdrawn", none  # or the account was deleted
+        return await self._call(measured, leased.attempts)
+
+    async def _call(self, measured: Measured, attempts: int) -> tuple[Outcome, timedelta]:
+        headers = {"Content-Type": "application/json", "User-Agent": "gatehouse-analytics"}
+        pause = pause_after(attempts, RETRY_FIRST, RETRY_MAX)
+        pause *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, is no secret
+        try:
+            answer = await self._outbound.call("POST", self._url, body=measured.body, headers=headers)
+        except CallFailed as error:
+            if error.reason in _OWN_FAULTS:
+                return "resting", timedelta(seconds=error.retry_after or 1.0)
+            return "failed", pause
+        except BadAddress as error:
+            log.error("analytics_address_refused", error=str(error))  # noqa: TRY400 - the message says all
+            return "failed", RETRY_MAX
+        if answer.status in (408, 429) or answer.status >= 500:
+            return "failed", timedelta(seconds=answer.retry_after) if answer.retry_after else pause
+        if not answer.is_success:
+            log.error("analytics_event_refused", status=answer.status)
+        return "sent" if answer.is_success else "refused", timedelta(0)
+
+    def _settle(self, session: Session, leased: Leased, outcome: Outcome, pause: timedelta) -> None:
+        queue = self._analytics.queue
+        if outcome in ("failed", "resting"):
+            counted = leased.attempts - (outcome == "resting")
+            queue.put_off(session, leased, pause, attempts=counted)
+        else:
+            queue.finish(session, leased)
