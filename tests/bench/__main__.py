@@ -21,6 +21,7 @@ from tests.bench.audit import main as measure_audit
 from tests.bench.events.__main__ import main as measure_events
 from tests.bench.files import main as measure_files
 from tests.bench.gateway.__main__ import main as measure_gateway
+from tests.bench.notifications import main as measure_notifications
 from tests.bench.processes import (
     LOAD_CORE,
     PROBE,
@@ -213,3 +214,4 @@ if __name__ == "__main__":
     measure_gateway()
     measure_files()
     measure_terminal()
+    measure_notifications()
