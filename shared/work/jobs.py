@@ -25,6 +25,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -171,7 +172,8 @@ class Jobs:
         claimed = queue.claim(session, number)
         for leased in claimed:
             values = {"state": State.RUNNING, "attempts": leased.attempts}
-            values["started"] = func.coalesce(table.c.started, now())
+            # With its type, because SQLite would store the time without a zone.
+            values["started"] = func.coalesce(table.c.started, literal(now(), UtcDateTime))
             self.change(session, leased.id, **values)
             started.append((leased, self.read(session, leased.id)))
         self._fail_spent(session, queue)
