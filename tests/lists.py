@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
 from services.auth.lifecycle.invitations import Invitations
+from services.orders.models import WORK as ORDER_JOBS
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.http.operations import Operation
@@ -30,6 +31,7 @@ from shared.http.schemas import Page
 from shared.identity.tokens import admin, public
 from shared.lists.numbered import ByNumber, Numbered
 from shared.lists.pagination import PageQuery
+from shared.work.jobs import Jobs
 
 SERVICES = sorted(file.parent.name for file in Path("services").glob("*/routes.py"))
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -603,6 +605,7 @@ LISTS = {
             "year": ("2023", "2024"),
             "kind": ("credit_note", "invoice"),
         },
+        injected={"jobs": Jobs(ORDER_JOBS, {})},
         for_admins={"/products": ("status",)},
     ),
     "users": Lists(

@@ -101,6 +101,7 @@ async def test_csv_has_each_order_of_the_months_once_and_no_formula(
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     assert response.headers["content-disposition"] == 'attachment; filename="orders-2024-01-12.csv"'
     assert (job["progress"], job["total"], job["result"]["rows"]) == (34, 34, 34)
+    assert job["started"].endswith("Z")
     assert parts_of(database_url) == 1 + 4 + 1
     assert rows_of(later.content) == [], "orders of another month"
 
