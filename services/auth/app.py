@@ -42,6 +42,7 @@ from services.auth.providers.connected import Connected
 from services.auth.providers.linking import Linking
 from services.auth.providers.registry import Providers
 from services.auth.providers.sign_ins import ProviderSignIns
+from services.auth.revocations.delivery import DeliverFirst
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
@@ -115,6 +116,7 @@ def create_app(settings: Settings) -> Starlette:
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
+        in_front=partial(DeliverFirst, feed=feed),
         beside=[
             aclosing(elsewhere[Providers]),
             aclosing(elsewhere[Duo].prompt),

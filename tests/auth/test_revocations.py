@@ -50,6 +50,22 @@ async def hasty_auth(
         yield client
 
 
+@pytest.fixture
+async def with_feed(
+    make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[httpx.AsyncClient, RevocationFeed]]:
+    """A client of auth, and its feed."""
+    enter, opened = RevocationFeed.__aenter__, list[RevocationFeed]()
+
+    async def noted(feed: RevocationFeed) -> RevocationFeed:
+        opened.append(feed)
+        return await enter(feed)
+
+    monkeypatch.setattr(RevocationFeed, "__aenter__", noted)
+    async with running(create_app, make_auth_settings()) as client:
+        yield client, opened[0]
+
+
 def as_service() -> dict[str, str]:
     return bearer(internal_token("auth"))
 
@@ -265,7 +281,7 @@ class TestFeed:
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queries = 0
-        polled = threading.Event()  # the pause of this poll began before it was changed
+        polled = threading.Event()
 
         def counted(session: Session, after: int) -> RevocationPage:
             nonlocal queries
@@ -274,13 +290,15 @@ class TestFeed:
 
         def noted(session: Session) -> int:
             newest = newest_number(session)
+            monkeypatch.setattr(
+                services.auth.revocations.feed, "POLL_SECONDS", 60.0
+            )  # this was the last poll
             polled.set()  # after the query, so that it cannot find what follows
             return newest
 
         one = await register(auth)
         monkeypatch.setattr(services.auth.revocations.feed, "read_page", counted)
         monkeypatch.setattr(services.auth.revocations.feed, "newest_number", noted)
-        monkeypatch.setattr(services.auth.revocations.feed, "POLL_SECONDS", 60.0)
         held = _counts_waits(monkeypatch)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(50)]
         for _ in waiting:
@@ -292,6 +310,52 @@ class TestFeed:
 
         assert {page.next for page in pages} == {1}
         assert queries == 1
+
+    async def test_waiting_verifier_gets_the_page_before_the_response_to_the_change(
+        self, with_feed: tuple[httpx.AsyncClient, RevocationFeed], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(services.auth.revocations.feed, "DELIVERY_SECONDS_MAX", 30.0)
+        auth, feed = with_feed
+        one = await register(auth)
+        held = await feed.answer(0, bool)
+        assert await anext(held) == b"\n"
+        ending = asyncio.create_task(auth.post("/auth/logout", headers=bearer(one["token"])))
+        while (sent := await anext(held)) == b"\n":
+            pass
+        bystander = asyncio.create_task(auth.get("/auth/me", headers=bearer(one["token"])))
+        assert claims_of(one)["sid"] in sent.decode()
+        assert not (await asyncio.wait([ending, bystander], timeout=0.2))[0]
+        assert await anext(held, b"end") == b"end"  # the server asks for more once it has sent the page
+
+        assert (await ending).status_code == 204
+        assert (await bystander).status_code == 401
+
+    async def test_verifier_that_takes_no_page_delays_responses_only_briefly(
+        self, with_feed: tuple[httpx.AsyncClient, RevocationFeed], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(services.auth.revocations.feed, "DELIVERY_SECONDS_MAX", 0.01)
+        auth, feed = with_feed
+        one = await register(auth)
+        held = await feed.answer(0, bool)
+        assert await anext(held) == b"\n"
+        async with asyncio.timeout(30):
+            assert (await auth.post("/auth/logout", headers=bearer(one["token"]))).status_code == 204
+
+    async def test_refusal_that_revokes_is_delivered_too(
+        self, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        delivered: list[int] = []
+
+        async def noted(_feed: RevocationFeed) -> None:
+            delivered.append(len(written(database_url)))
+
+        one = await register(auth)
+        await refresh(auth, one["refresh_token"])
+        let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
+        monkeypatch.setattr(RevocationFeed, "deliver", noted)
+
+        assert (await refresh(auth, one["refresh_token"])).status_code == 401
+        assert delivered == [1]
 
     async def test_number_of_waiting_requests_is_limited(
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch

@@ -201,6 +201,22 @@ async def test_restarted_process_knows_earlier_revocations(suite: Suite) -> None
             assert (await client.get(address, headers=other.headers)).status_code == 200
 
 
+async def test_revocation_is_enforced_even_if_auth_is_killed_right_after_the_response(
+    own_suite: Suite,
+) -> None:
+    async with own_suite.client() as client:
+        for _ in range(3):
+            person = await register(client)
+            assert await let_in_everywhere(client, own_suite, person.headers)
+            killed = own_suite.pid_of("services.auth")
+            await log_out(client, person)
+            os.kill(killed, signal.SIGKILL)
+            others = [address for name, address in doors(own_suite).items() if name != "auth"]
+            taken = [seconds_until_refused(client, address, person.headers) for address in others]
+            assert max(await asyncio.gather(*taken)) < PROMISED_SECONDS
+            await _until_status(client, f"http://127.0.0.1:{own_suite.ports['auth']}/health/ready", {}, 200)
+
+
 async def test_other_processes_continue_while_auth_hangs_and_then_catch_up(suite: Suite) -> None:
     earlier = len(suite.lines)
     async with suite.client() as client:

@@ -21,6 +21,7 @@ RETRY_SECONDS = 1.0
 HOLD_SECONDS = 25.0
 SIGN_OF_LIFE_SECONDS = 1.0
 WAITING_MAX = 1_000
+DELIVERY_SECONDS_MAX = 1.0  # a response waits no longer for verifiers
 SIGN_OF_LIFE = b"\n"
 
 log = structlog.get_logger(__name__)
@@ -46,8 +47,11 @@ class RevocationFeed:
         self._recent: deque[Revocation] = deque(maxlen=PAGE_ROWS)
         self._newest = self._oldest = 0
         self._failing = False
-        self._waiting = 0
         self._reading = asyncio.Lock()
+        self._waiting: set[object] = set()  # responses held for verifiers
+        self._owed: set[object] = set()  # those of them that have not sent the newest revocations yet
+        self._delivered = asyncio.Event()
+        self._delivered.set()
         # Called in a thread before verifiers learn that a key was killed, so that it no longer signs by then.
         self._on_kill = on_kill
         self._committed, self._news = asyncio.Event(), asyncio.Event()
@@ -69,7 +73,7 @@ class RevocationFeed:
 
     async def answer(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Stream the revocations after a number, once there are any or the wait times out."""
-        if self._waiting >= WAITING_MAX:
+        if len(self._waiting) >= WAITING_MAX:
             raise Overloaded
         if after > self._newest:
             # Another replica has published something that this one has not read yet.
@@ -79,8 +83,8 @@ class RevocationFeed:
         return self._held(after, stopping)
 
     async def _held(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-        deadline = time.monotonic() + HOLD_SECONDS
-        self._waiting += 1
+        deadline, own = time.monotonic() + HOLD_SECONDS, object()
+        self._waiting.add(own)
         try:
             while after == self._newest and time.monotonic() < deadline and not stopping():
                 if self._failing:
@@ -90,8 +94,23 @@ class RevocationFeed:
             yield (await self._page(after)).model_dump_json().encode()
         except Problem:
             return
-        finally:
-            self._waiting -= 1
+        finally:  # the server asks for more only after it has sent the page
+            self._waiting.discard(own)
+            self._owed.discard(own)
+            if not self._owed:
+                self._delivered.set()
+
+    async def deliver(self) -> None:
+        """Wait until waiting verifiers have been sent what was committed so far, but not for long."""
+        if not (self._committed.is_set() or self._reading.locked() or self._owed):
+            return
+        with suppress(TimeoutError, Problem):
+            async with asyncio.timeout(DELIVERY_SECONDS_MAX):
+                async with self._reading:
+                    is_unread = self._committed.is_set()  # otherwise a read has begun after the commit
+                if is_unread:
+                    await self.catch_up()
+                await self._delivered.wait()
 
     async def _page(self, after: int) -> RevocationPage:
         is_kept = len(self._recent) < PAGE_ROWS or after >= self._recent[0].number - 1
@@ -113,7 +132,6 @@ class RevocationFeed:
                     await self._committed.wait()
             try:
                 if self._committed.is_set() or self._failing or await self._has_missed_some():
-                    self._committed.clear()
                     await self.catch_up()
                 else:
                     self._own.confirm()
@@ -131,26 +149,33 @@ class RevocationFeed:
     async def catch_up(self) -> None:
         """Read what has been committed, here or by another replica."""
         async with self._reading:
+            self._committed.clear()
             before = self._newest
-            while True:
-                page = await self._database.read(read_page, self._newest)
-                if page.newest < self._newest:  # the database was replaced by an older copy
-                    self._recent.clear()
-                    self._own.forget()
-                    self._newest = 0
-                    continue
-                self._own.add(page.revocations)
-                if any(one.kind == Kind.KEY for one in page.revocations):
-                    await self._database.in_thread(self._on_kill)
-                self._recent.extend(page.revocations)
-                self._newest, self._oldest = page.next, page.oldest
-                if page.next == page.newest:
-                    break
+            await self._read_pages()
             self._own.confirm()
             self._failing = False
             if self._newest != before:
                 self._wake()
 
+    async def _read_pages(self) -> None:
+        while True:
+            page = await self._database.read(read_page, self._newest)
+            if page.newest < self._newest:  # the database was replaced by an older copy
+                self._recent.clear()
+                self._own.forget()
+                self._newest = 0
+                continue
+            self._own.add(page.revocations)
+            if any(one.kind == Kind.KEY for one in page.revocations):
+                await self._database.in_thread(self._on_kill)
+            self._recent.extend(page.revocations)
+            self._newest, self._oldest = page.next, page.oldest
+            if page.next == page.newest:
+                return
+
     def _wake(self) -> None:
+        self._owed |= self._waiting
+        if self._owed:
+            self._delivered.clear()
         self._news.set()
         self._news = asyncio.Event()
