@@ -87,6 +87,7 @@ async def test_address_is_confirmed_by_the_button_and_not_by_opening_the_link_A5
     assert "removes what anyone else has attached" in stranger.text
     assert (sent.status_code, sent.headers["location"], arrived.headers["location"]) == (303, link, link)
     assert (before["email_verified"], done.status_code, after["email_verified"]) == (False, 200, True)
+    assert '<a class="btn wide" href="/auth/account">Your account</a>' in done.text
     for response in (await auth.get(link), await post(auth, "/auth/confirm", token=token)):
         assert (response.status_code, "This link does not work" in response.text) == (400, True)
 
@@ -181,6 +182,24 @@ async def test_registration_on_the_page_reveals_no_address_if_confirmation_comes
         assert pages[0].text.replace("admin@", "ann@") == pages[1].text
         assert made.status_code == 200
         assert (await login(auth, "ann@example.com")).status_code == 200
+
+
+async def test_registration_that_is_confirmed_first_leads_back_to_the_app(
+    mailbox: Mailbox, make_auth_settings: Callable[..., Settings]
+) -> None:
+    after, foreign = "/oauth/authorize?client_id=a&state=%3Fx", "https://evil.example/"
+    async with running(create_app, make_auth_settings(registration="verified")) as auth:
+        for email, asked, wanted in (("ann@example.com", after, [after]), ("bob@example.com", foreign, [])):
+            sent = await post(auth, "/auth/registration", email=email, password=PASSWORD, next=asked)
+            await mailbox.after_requests()
+            token = token_in(await auth.get(mailbox.link(email, "confirm_registration")))
+            made = await post(auth, "/auth/confirm", token=token)
+            for page in (sent, made):
+                (link,) = re.findall(r'href="(/auth/signin[^"]*)"', page.text)
+                assert parse_qs(urlsplit(unescape(link)).query).get("next", []) == wanted
+        arrived = await sign_in(auth, "ann@example.com", after=after)
+
+        assert (arrived.status_code, arrived.headers["location"]) == (303, after)
 
 
 async def test_closed_registration_is_neither_shown_nor_offered(

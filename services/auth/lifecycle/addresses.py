@@ -1,7 +1,7 @@
 """E-mail addresses: confirming and changing them through a link sent to the address."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 from sqlmodel import Session
@@ -19,7 +19,15 @@ from shared.caller import Caller
 from shared.clock import now
 from shared.events import Trail
 
+AFTER = "after"  # the name of what is kept for a new account besides its fields
 CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
+
+
+class Confirmed(NamedTuple):
+    """A confirmed address. Of a new account also the page to which its owner was going, or an empty text."""
+
+    email: str
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +64,22 @@ class Addresses:
 
         await self.own_password.change(person, password, offer)
 
-    def confirm(self, session: Session, token: str, person: Person | None, trail: Trail) -> str:
+    def confirm(self, session: Session, token: str, person: Person | None, trail: Trail) -> Confirmed:
         """Confirm the address that the link was sent to, and return it.
 
         The address of an existing account is confirmed only for a person who is signed in to it. Otherwise a
         stranger who registered it would share the confirmed account with its owner.
         """
         row = self.links.look_at(session, CONFIRMED_BY, token)
+        after = None
         if row.kind == Purpose.REGISTER:
-            account = self._make(session, row)
+            account, after = self._make(session, row)
         else:
             account = self._confirm(session, row, person)
         trail.add(purpose=row.kind)
         trail.user_id = trail.resource = account.id
         trail.write(session)
-        address: str = row.email
-        return address
+        return Confirmed(row.email, after)
 
     def look_at(self, session: Session, token: str, person: Person | None) -> tuple[str, bool]:
         """Return the address of a link and whether this person may use it, or raise InvalidLink."""
@@ -97,16 +105,16 @@ class Addresses:
         tell_changed(session, account)
         return account
 
-    def _make(self, session: Session, row: Row[Any]) -> Account:
+    def _make(self, session: Session, row: Row[Any]) -> tuple[Account, str]:
         """Create the account requested when the link was sent, without its username if that is now taken."""
         self.links.use(session, row)
         asked = self.links.details_of(row)
-        username = asked.pop("username")
+        username, after = asked.pop("username"), asked.pop(AFTER, "")  # older links lack the latter
         account = Account(**asked, verified=now())
         account.email = row.email
         if username is not None and not is_username_taken(session, username):
             account.name(username)
-        return add_account(session, account)
+        return add_account(session, account), after
 
 
 def is_username_taken(session: Session, username: str) -> bool:

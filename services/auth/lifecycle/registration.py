@@ -13,7 +13,7 @@ from services.auth.credentials.devices import Devices, remember
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import RegistrationClosed, UsernameTaken
-from services.auth.lifecycle.addresses import is_username_taken
+from services.auth.lifecycle.addresses import AFTER, is_username_taken
 from services.auth.lifecycle.requests import MailRequests
 from services.auth.mails.links import Links
 from services.auth.mails.mails import Mails
@@ -47,16 +47,25 @@ class Registration:
     asked: MailRequests
 
     async def register(
-        self, body: Register, request: Request, trail: Trail, open_session: Callable[[Session, Account], T]
+        self,
+        body: Register,
+        request: Request,
+        trail: Trail,
+        open_session: Callable[[Session, Account], T],
+        *,
+        after: str = "",
     ) -> tuple[T, str] | None:
-        """Create the account and a session; return it and the device id, or None if a mail comes first."""
+        """Create the account and a session; return it and the device id, or None if a mail comes first.
+
+        The page that confirms the address then leads on to `after`.
+        """
         if self.settings.registration == "closed":
             raise RegistrationClosed
         self.policy.require(body.password, "password", body.email, body.username)
         account = new_account(body, await self.passwords.hash(body.password))
         asker = self.proxies.network_of(request)
         if self.settings.registration == "verified":
-            await self.database.run(self._ask, account, asker, trail)
+            await self.database.run(self._ask, account, after, asker, trail)
             return None
         device_id = self.devices.device_of(request)
 
@@ -70,13 +79,13 @@ class Registration:
 
         return await self.database.run(make)
 
-    def _ask(self, session: Session, account: Account, asker: str, trail: Trail) -> None:
+    def _ask(self, session: Session, account: Account, after: str, asker: str, trail: Trail) -> None:
         """Queue the registration until the address is confirmed. A taken username is refused at once."""
         if account.username is not None and is_username_taken(session, account.username):
             raise UsernameTaken
         wanted = account.model_dump(include={"username", "first_name", "last_name", "password_hash"})
         assert account.email is not None
-        self.asked.ask(session, asker, account.email, wanted)
+        self.asked.ask(session, asker, account.email, {**wanted, AFTER: after})
         trail.write(session)
 
 

@@ -103,16 +103,17 @@ async def confirm_address(visit: Visit, addresses: Addresses) -> Response:
     """Confirm the e-mail address that the link was sent to."""
     form = await visit.form()
     try:
-        email = await visit.run(addresses.confirm, token_of(form), await _person_in(visit), visit.trail)
+        confirm, person = addresses.confirm, await _person_in(visit)
+        email, after = await visit.run(confirm, token_of(form), person, visit.trail)
     except SignInToConfirm as error:  # the session has ended since the page was opened
         await visit.trail.keep(refused_with=error.status)
         return visit.to(f"{CONFIRM}?{urlencode({'token': token_of(form)})}")
     except Problem as error:
         await visit.trail.keep(refused_with=error.status)
         return visit.site.pages.refuse("This link does not work", error.detail, error.status)
-    return visit.site.pages.say(
-        "Your address is confirmed", f"{email} belongs to your account.", SIGN_IN, "Sign in", "good"
-    )
+    onwards, label = (ACCOUNT, "Your account") if after is None else (_sign_in_before(after), "Sign in")
+    words = f"{email} belongs to your account."
+    return visit.site.pages.say("Your address is confirmed", words, onwards, label, "good")
 
 
 @page
@@ -166,13 +167,13 @@ async def register_by_form(visit: Visit, registration: Registration) -> Response
 
     try:
         body = read_as(Register, form)
-        opened = await registration.register(body, visit.request, visit.trail, open_session)
+        opened = await registration.register(body, visit.request, visit.trail, open_session, after=after)
     except REFUSALS as error:
         typed = {"email": form.get("email", "")[:254], "username": form.get("username", "")[:32]}
         return await visit.again("register", error, next=after, **typed)
     if opened is None:
         words = f"An e-mail to {body.email} says how to continue. Its link is valid for 24 hours."
-        return visit.site.pages.say(_CHECK_MAIL, words, SIGN_IN, "Back to sign in")
+        return visit.site.pages.say(_CHECK_MAIL, words, _sign_in_before(after), "Back to sign in")
     cookie, device_id = opened
     return visit.to(after or SIGN_IN, cookie, visit.site.devices.cookie(device_id))
 
@@ -202,6 +203,10 @@ async def change_email_by_form(visit: Visit, addresses: Addresses) -> Response:
 async def _person_in(visit: Visit) -> Person | None:
     browser = await visit.browser()
     return None if browser is None else Person.of(browser)
+
+
+def _sign_in_before(after: str) -> str:
+    return f"{SIGN_IN}?{urlencode({'next': after})}" if after else SIGN_IN
 
 
 def _email_of(session: Session, links: Links, purposes: tuple[Purpose, ...], token: str) -> str:
