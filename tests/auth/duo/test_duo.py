@@ -114,6 +114,23 @@ async def test_browser_signs_in_through_the_page(auth: httpx.AsyncClient, duo: F
     assert "Sign in again" in late.text
 
 
+async def test_page_offers_duo_before_a_recovery_code_unless_there_is_an_app(
+    auth: httpx.AsyncClient, duo: FakeDuo, database_url: str
+) -> None:
+    person = await enrolled(auth, duo)
+    alone = (await sign_in(auth, person["email"])).text
+    add_totp(database_url, person["id"])
+    beside_app = (await sign_in(auth, person["email"])).text
+
+    assert alone.index("Continue with Duo") < alone.index('id="code"')
+    assert "A passkey" not in alone
+    assert beside_app.index('id="code"') < beside_app.index("Continue with Duo")
+    for page in (alone, beside_app):  # Enter in the field submits the code
+        (form,) = [one for one in page.split("</form>") if 'id="code"' in one]
+        assert '<form method="post" action="/auth/signin/code">' in form
+        assert "formaction" not in form
+
+
 async def test_browser_sets_up_and_removes_duo(
     mailbox: Mailbox, auth: httpx.AsyncClient, duo: FakeDuo, database_url: str
 ) -> None:
