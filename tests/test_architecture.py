@@ -58,7 +58,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "shared": (
-        ("__init__", "errors", "caller", "clock", "hashing", "ids", "words"),
+        ("__init__", "errors", "caller", "clock", "hashing", "ids", "look", "words"),
         ("process",),
         ("data", "pdf"),
         ("peers",),

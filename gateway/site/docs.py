@@ -21,6 +21,7 @@ from gateway.runtime.gateway import Gateway
 from gateway.site.openapi_components import Document, is_usable
 from gateway.site.openapi_merge import merge
 from shared.errors import Problem
+from shared.look import TOKENS
 from shared.process.observe import ROUTE
 
 ASK_SECONDS = 3.0
@@ -50,7 +51,7 @@ class Docs:
         self._documents: dict[str, Document] = {}  # the last valid one of each service, kept while it is down
         self._merged = b""
         self._good_until = float("-inf")
-        self._files = {file.name: file.read_bytes() for file in sorted(PAGES.iterdir())}
+        self._files = {file.name: file.read_bytes() for file in (*sorted(PAGES.iterdir()), TOKENS)}
         self._version = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
         page = self._files["docs.html"].decode()
         self._page = page.replace("docs/files/", f"docs/{self._version}/").encode()

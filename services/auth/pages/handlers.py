@@ -17,6 +17,7 @@ from services.auth.pages.visit import SIGN_IN, STEP_UP, Visit, page
 from services.auth.sessions.browser import SignedInBrowser
 from shared.errors import BadRequest, NotFound
 from shared.http.inputs import read_body
+from shared.look import TOKENS
 
 AUTHORIZE = "/oauth/authorize"
 QUERY_CHARACTERS_MAX = 16 * 1024
@@ -34,7 +35,8 @@ async def show_asset(name: str) -> Response:
     if name not in ASSETS:
         raise NotFound
     headers = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff"}
-    return Response((HERE / "assets" / name).read_bytes(), headers=headers, media_type=ASSETS[name])
+    file = TOKENS if name == TOKENS.name else HERE / "assets" / name
+    return Response(file.read_bytes(), headers=headers, media_type=ASSETS[name])
 
 
 @page
