@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway env migrate migration service lock clean
+.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway env migrate migration service lock vendor clean
 
 PYTHON ?= python3
 LENGTH ?= 1
@@ -77,6 +77,9 @@ lock: .venv/ready-dev ## Resolve the newest versions into the three lock files (
 	$(RESOLVE) --all-extras pyproject.toml -o requirements.lock
 	$(RESOLVE) --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	echo uv | $(RESOLVE) - -o requirements-uv.lock
+
+vendor: .venv/ready ## Fetch the pinned JavaScript modules of the console anew (needs npm)
+	@$(BIN)/python -m gatehouse.vendor gateway/console/vendor
 
 clean: ## Remove the virtual environment and caches (data/ stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
