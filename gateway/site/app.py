@@ -26,6 +26,7 @@ from gateway.runtime.process_status import WORKER, Inside
 from gateway.runtime.reload import Reload
 from gateway.runtime.workers import answering_parent
 from gateway.settings import Settings
+from gateway.site.console import Console
 from gateway.site.docs import Docs
 from gateway.site.health import Health
 from gateway.site.middleware import Edge
@@ -65,6 +66,7 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
             Route("/health/ready", health.ready),
             Route("/metrics", Metrics(settings).show),
             *docs.routes,
+            *Console().routes,
         ],
         middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
         exception_handlers={HTTPException: _http_exception, Exception: _unexpected},

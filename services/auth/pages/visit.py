@@ -48,7 +48,8 @@ DONE = {
     "token": "That token is revoked.",
 }
 _NEXT = re.compile(
-    r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)|/auth/account(?:/[a-z]+)?|/auth/confirm\?token=[\w-]{1,100}",
+    r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)|/auth/account(?:/[a-z]+)?|/auth/confirm\?token=[\w-]{1,100}"
+    r"|/console(?:/[a-z]+)?(?:\?[!-~]*)?",
     re.ASCII,
 )
 
@@ -200,6 +201,6 @@ def _end(session: Session, visit: Visit) -> None:
 
 
 def next_of(given: str | None) -> str | None:
-    """Return the path if sign-in may lead there: to an app, a device, the account or a link; else None."""
+    """Return the path if sign-in may lead there: an app, a device, the account, the console, a link."""
     is_good = given is not None and len(given) <= NEXT_CHARACTERS_MAX and _NEXT.fullmatch(given)
     return given if is_good else None

@@ -1,0 +1,95 @@
+// @ts-check
+// The start: who is signed in, which page the address names, and the shell around it.
+
+import { fault, isAdmin, me, setTheme, start } from "./core/app_state.js";
+import { addCommands, listen } from "./core/keys.js";
+import { follow } from "./core/live.js";
+import { followLinks, go, here, href, place } from "./core/router.js";
+import { html, render, signal, useEffect } from "./core/view.js";
+import { BottomBar, CannotStart, Expired, Sidebar, Toasts, Topbar } from "./parts/shell.js";
+import { Failure, Page } from "./parts/ui.js";
+
+/** @typedef {import("./parts/shell.js").PageEntry & {load: () => Promise<any>}} Entry */
+/** @type {Entry[]} */
+const PAGES = [
+  { name: "dashboard", label: "Dashboard", icon: "dashboard", group: "Work", chord: "d", onPhone: true, load: () => import("./pages/dashboard.js") },
+  { name: "orders", label: "Orders", icon: "orders", group: "Work", chord: "o", onPhone: true, load: () => import("./pages/orders.js") },
+  { name: "notifications", label: "Notifications", icon: "bell", group: "Work", chord: "b", onPhone: true, load: () => import("./pages/notifications.js") },
+  { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", onPhone: true, load: () => import("./pages/audit.js") },
+  { name: "users", label: "Users", icon: "users", group: "Run", chord: "u", isForAdmins: true, load: () => import("./pages/users.js") },
+];
+
+/** The component of the page that is shown. @type {import("./core/view.js").Signal<any>} */
+const shown = signal(null);
+/** @type {import("./core/view.js").Signal<any>} */
+const overlay = signal(null);
+
+const allowed = () => PAGES.filter((one) => !one.isForAdmins || isAdmin.value);
+
+/** Load the module of the page that the address names. */
+async function show() {
+  const entry = allowed().find((one) => one.name === place.value.page);
+  if (!entry) {
+    shown.value = { at: place.value.page, component: NothingHere, title: "Nothing here" };
+    return;
+  }
+  if (shown.value?.at === entry.name && shown.value.component !== NotLoaded) return;
+  try {
+    const { default: component } = await entry.load();
+    if (place.value.page === entry.name) shown.value = { at: entry.name, component, title: entry.label };
+  } catch {
+    shown.value = { at: entry.name, component: NotLoaded, title: entry.label };
+  }
+}
+
+const NothingHere = () => html`<${Page} title="Nothing here"><div class="card"><div class="empty"><h2>There is no page at this address</h2>
+  <p>The link may be old, or it leads to a page that your role does not have.</p><div class="btns"><a class="btn" href=${href("dashboard")}>Go to the start</a></div></div></div><//>`;
+
+const NotLoaded = () => html`<${Page} title="Not loaded"><${Failure} error=${null} unharmed="This page could not be loaded. Load the console anew." retry=${() => location.reload()} /><//>`;
+
+/** @param {string} name @param {() => Promise<any>} load */
+const open = (name, load) => load().then((module) => { overlay.value = module[name]; });
+
+function registerCommands() {
+  return addCommands([
+    ...allowed().map((one) => ({ id: `go-${one.name}`, label: `Go to ${one.label}`, keys: one.chord && `g ${one.chord}`, group: "Go", icon: one.icon, run: () => go(href(one.name)) })),
+    { id: "palette", label: "Search or run a command", keys: "/", group: "Everywhere", icon: "search", run: () => open("Palette", () => import("./parts/palette.js")) },
+    { id: "help", label: "Show all keys", keys: "?", group: "Everywhere", icon: "keyboard", run: () => open("Help", () => import("./parts/help.js")) },
+    ...[["dark", "moon"], ["light", "sun"], ["system", "system"]].map(([name, icon]) => ({ id: `theme-${name}`, label: name === "system" ? "Use the theme of the system" : `Use the ${name} theme`, group: "Look", icon, run: () => setTheme(name) })),
+    { id: "account", label: "Open your account", group: "You", icon: "user", run: () => location.assign("/auth/account") },
+    { id: "docs", label: "Open the API documentation", group: "You", icon: "link", run: () => location.assign("/docs") },
+  ]);
+}
+
+function App() {
+  const isSignedIn = Boolean(me.value);
+  useEffect(() => {
+    if (!isSignedIn) return undefined;
+    const remove = registerCommands(), end = follow();
+    return () => {
+      remove();
+      end();
+    };
+  }, [isSignedIn]);
+  const { page } = place.value;
+  useEffect(() => { if (isSignedIn) show(); }, [isSignedIn, page]);
+  if (fault.value) return html`<${CannotStart} />`;
+  if (!isSignedIn) return null;
+  // Until its module is here, the page before must not read the address of the next one.
+  const Overlay = overlay.value, { component: Shown = null, title = "" } = shown.value?.at === page ? shown.value : {};
+  return html`<a class="skip" href="#main">Skip to content</a>
+    <${Sidebar} pages=${allowed()} />
+    <${Topbar} title=${title} />
+    <${Expired} />
+    ${Shown ? html`<${Shown} key=${page} />` : html`<main id="main" tabindex="-1"></main>`}
+    <${BottomBar} pages=${allowed()} />
+    <${Toasts} />
+    ${Overlay && html`<${Overlay} onClose=${() => { overlay.value = null; }} />`}`;
+}
+
+followLinks();
+listen();
+const root = /** @type {HTMLElement} */ (document.getElementById("app"));
+root.replaceChildren();
+render(html`<${App} />`, root);
+start().finally(() => performance.mark("console-started"));

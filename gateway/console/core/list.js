@@ -1,0 +1,130 @@
+// @ts-check
+// Lists by cursor, and single things: loaded, refreshed without moving anything, and never blanked by a fault.
+
+import { get } from "./api.js";
+import { staleSince } from "./app_state.js";
+import { onNews } from "./live.js";
+import { signal, useEffect, useMemo } from "./view.js";
+
+const REFRESH_MS = 30_000;
+
+/** @typedef {{id: string} & Record<string, any>} Row */
+
+export class List {
+  /** @param {string} path */
+  constructor(path) {
+    this.path = path;
+    /** @type {import("./view.js").Signal<Row[] | null>} null until the first page is here */
+    this.rows = signal(null);
+    /** @type {import("./view.js").Signal<any>} */
+    this.error = signal(null);
+    /** @type {import("./view.js").Signal<string | null>} */
+    this.next = signal(null);
+    this.isLoading = signal(false);
+    /** Rows that arrived since; shown when the person asks for them. @type {import("./view.js").Signal<Row[]>} */
+    this.fresh = signal([]);
+    this.abort = new AbortController();
+  }
+
+  load() {
+    return this.#fetch(this.path, (data, next) => {
+      this.rows.value = data;
+      this.next.value = next;
+      this.fresh.value = [];
+    });
+  }
+
+  more() {
+    const next = this.next.value;
+    if (!next || this.isLoading.value) return undefined;
+    return this.#fetch(next, (data, following) => {
+      const known = new Set(this.rows.value?.map((row) => row.id));
+      this.rows.value = [...(this.rows.value ?? []), ...data.filter((row) => !known.has(row.id))];
+      this.next.value = following;
+    });
+  }
+
+  /** Show what arrived since. */
+  showFresh() {
+    this.rows.value = [...this.fresh.value, ...(this.rows.value ?? [])];
+    this.fresh.value = [];
+  }
+
+  /** Replace one row where it stands. @param {Row} row */
+  put(row) {
+    this.rows.value = this.rows.value?.map((one) => (one.id === row.id ? { ...one, ...row } : one)) ?? null;
+  }
+
+  /** @param {string} path @param {(data: Row[], next: string | null) => void} then */
+  async #fetch(path, then) {
+    this.isLoading.value = true;
+    this.error.value = null;
+    try {
+      const { data, next } = await get(path, { signal: this.abort.signal });
+      then(data, next);
+    } catch (error) {
+      if (!this.abort.signal.aborted) this.error.value = error;
+    } finally {
+      this.isLoading.value = false;
+    }
+  }
+
+  /** Ask for the first page again: known rows change in place, new ones are announced. */
+  async refresh() {
+    if (document.hidden || this.rows.value === null || this.isLoading.value) return;
+    try {
+      const { data } = await get(this.path, { signal: this.abort.signal });
+      const known = new Map([...this.fresh.value, ...(this.rows.value ?? [])].map((row) => [row.id, row]));
+      const arrived = data.filter((/** @type {Row} */ row) => !known.has(row.id));
+      if (arrived.length) this.fresh.value = [...arrived, ...this.fresh.value];
+      const changed = data.filter((/** @type {Row} */ row) => known.has(row.id) && JSON.stringify(known.get(row.id)) !== JSON.stringify(row));
+      for (const row of changed) this.put(row);
+      staleSince.value = 0;
+    } catch {
+      if (!this.abort.signal.aborted && !staleSince.value) staleSince.value = Date.now();
+    }
+  }
+}
+
+/** The list of a path; a new one when the path changes. @param {string} path @param {{refreshes?: boolean}} [how] @returns {List} */
+export function useList(path, { refreshes = true } = {}) {
+  const list = useMemo(() => new List(path), [path]);
+  useEffect(() => {
+    list.load();
+    if (!refreshes) return () => list.abort.abort();
+    staleSince.value = 0;
+    const timer = setInterval(() => list.refresh(), REFRESH_MS), quiet = onNews(() => list.refresh());
+    return () => {
+      clearInterval(timer);
+      quiet();
+      list.abort.abort();
+      staleSince.value = null;
+    };
+  }, [list]);
+  return list;
+}
+
+/** One thing: `data` stays while it is loaded again. @param {string | null} path */
+export function useThing(path) {
+  const thing = useMemo(() => {
+    const abort = new AbortController();
+    /** @type {import("./view.js").Signal<any>} */
+    const data = signal(null);
+    /** @type {import("./view.js").Signal<any>} */
+    const error = signal(null);
+    const load = async () => {
+      error.value = null;
+      try {
+        data.value = path && (await get(path, { signal: abort.signal })).data;
+      } catch (refused) {
+        if (!abort.signal.aborted) error.value = refused;
+      }
+    };
+    return { data, error, load, abort };
+  }, [path]);
+  useEffect(() => {
+    if (path) thing.load();
+    return () => thing.abort.abort();
+  }, [thing]);
+  return thing;
+}

@@ -1,0 +1,58 @@
+// @ts-check
+// Accounts, for admins: search first, then one account in the drawer.
+
+import { withQuery } from "../core/api.js";
+import { nameOf, words } from "../core/format.js";
+import { useList } from "../core/list.js";
+import { go, hrefWith, place } from "../core/router.js";
+import { html, useEffect, useState } from "../core/view.js";
+import { later } from "../parts/later.js";
+import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
+import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
+
+const UserDrawer = later(() => import("./user_drawer.js"), "UserDrawer");
+const ROLES = ["user", "admin"], STATES = ["active", "suspended", "disabled", "deleted"];
+const TYPING_MS = 250;
+
+export default function Users() {
+  const { query } = place.value;
+  const list = useList(withQuery("/users", { q: query.q, role: query.role, status: query.status }));
+  return html`<${Page} title="Users">
+      <div class="stack mid"><${Filters} query=${query} />
+        <${Table} caption="Accounts, newest first" columns=${COLUMNS} list=${list} noun="account" empty=${nothing(query)} /></div>
+    <//>
+    ${query.open && html`<${UserDrawer} key=${query.open} id=${query.open} list=${list} />`}`;
+}
+
+/** @type {import("../parts/table.js").Column[]} */
+const COLUMNS = [
+  { head: "Name", class: "c1 cut", cell: (row) => html`<a class="rowlink" href=${hrefWith({ open: row.id })}>${nameOf(row)}</a>` },
+  { head: "E-mail", class: "c3 cut muted", cell: (row) => row.email },
+  { head: "Role", class: "opt", cell: (row) => (row.role === "admin" ? html`<span class="badge info">Admin</span>` : html`<span class="muted">${words(row.role)}</span>`) },
+  { head: "State", class: "c4", cell: (row) => (row.status === "active" ? html`<span class="muted">Active</span>` : html`<${State} of=${row.status} />`) },
+  { head: "Age", class: "num muted nowrap c2", cell: (row) => html`<${Ago} at=${row.created} />` },
+];
+
+/** The search waits until the typing pauses; each search replaces the last one in the history. @param {{query: Record<string, string>}} props */
+function Filters({ query }) {
+  const [typed, setTyped] = useState(query.q ?? "");
+  useEffect(() => {
+    if (typed.trim() === (query.q ?? "")) return undefined;
+    const timer = setTimeout(() => go(hrefWith({ q: typed.trim(), open: "" }), { replace: true }), TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  return html`<div class="toolbar"><div class="search" role="search"><${Icon} name="search" /><input class="input" type="search" aria-label="Search accounts" placeholder="E-mail, username or name" maxlength="100" value=${typed}
+      onInput=${(/** @type {any} */ event) => setTyped(event.currentTarget.value)} /></div>
+    ${query.role && html`<${Chip} name="Role" value=${words(query.role)} without=${hrefWith({ role: "", open: "" })} />`}
+    ${query.status && html`<${Chip} name="State" value=${words(query.status)} without=${hrefWith({ status: "", open: "" })} />`}
+    <${FilterMenu} id="filter-role" label="Role" options=${ROLES.map((one) => ({ word: words(one), href: hrefWith({ role: one, open: "" }) }))} />
+    <${FilterMenu} id="filter-status" label="State" options=${STATES.map((one) => ({ word: words(one), href: hrefWith({ status: one, open: "" }) }))} />
+  </div>`;
+}
+
+/** @param {Record<string, string>} query */
+function nothing(query) {
+  const filters = [query.q && `“${query.q}” in it`, query.role && `the role ${query.role}`, query.status && `the state ${query.status}`].filter(Boolean).join(" and ");
+  return filters ? html`<${NothingMatches} noun="accounts" filters=${filters} clear=${hrefWith({ q: "", role: "", status: "", open: "" })} />`
+    : html`<${Empty} icon="users" title="No accounts"><p>Accounts appear here as soon as people register.</p><//>`;
+}

@@ -1,0 +1,74 @@
+// @ts-check
+// Forms: label above, help below, the refusal in place of the help. What is typed survives a refusal, a reload and a new sign-in.
+
+import { newKey } from "../core/api.js";
+import { draft } from "../core/app_state.js";
+import { html, useMemo, useRef, useState } from "../core/view.js";
+import { Failure, Icon } from "./ui.js";
+
+/** @typedef {{name: string, label: string, help?: string, type?: string, required?: boolean, rows?: number, options?: [string, string][], [attribute: string]: any}} Field */
+
+/**
+ * `send` gets the typed values and a key that stays the same until they change, so that a repeated send makes nothing twice.
+ * @param {{name: string, fields: Field[], initial?: Record<string, string>, submit: string, busy: string, away: string,
+ *   send: (values: Record<string, string>, key: string) => Promise<void>, onAway: () => void}} props
+ */
+export function Form({ name, fields, initial = {}, submit, busy, away, send, onAway }) {
+  const kept = useMemo(() => draft(name), [name]);
+  const [values, setValues] = useState(() => ({ ...initial, ...kept.read() }));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const [isBusy, setBusy] = useState(false);
+  const key = useRef(newKey());
+  const form = useRef(/** @type {HTMLFormElement | null} */ (null));
+  /** @param {string} field @param {string} value */
+  const change = (field, value) => {
+    const changed = { ...values, [field]: value };
+    key.current = newKey();
+    setValues(changed);
+    kept.write(changed);
+  };
+  /** @param {SubmitEvent} event */
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    if (isBusy) return;
+    setBusy(true);
+    setError(null);
+    try {
+      await send(values, key.current);
+      kept.forget();
+    } catch (refused) {
+      setError(refused);
+      const wrong = /** @type {any} */ (refused).errors?.[0]?.field;
+      const input = form.current?.elements.namedItem(wrong ?? "");
+      if (input instanceof HTMLElement) input.focus();
+    } finally {
+      setBusy(false);
+    }
+  };
+  const names = new Set(fields.map((field) => field.name));
+  const faults = Object.fromEntries((error?.errors ?? []).map((/** @type {any} */ one) => [one.field, one.message]));
+  const isElsewhere = error && !Object.keys(faults).some((field) => names.has(field));
+  return html`<form class="form wide" ref=${form} onSubmit=${onSubmit} noValidate>
+    <div class="in">
+      ${isElsewhere && html`<${Failure} error=${error} unharmed="What you typed is kept." />`}
+      ${fields.map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name] ?? ""} fault=${faults[field.name]} onChange=${change} />`)}
+    </div>
+    <footer><button class="btn" type="button" onClick=${() => { kept.forget(); onAway(); }}>${away}</button>
+      <button class="btn primary" type="submit" aria-busy=${String(isBusy)}>${isBusy ? busy : submit}</button></footer>
+  </form>`;
+}
+
+/** @param {{field: Field, value: string, fault?: string, onChange: (field: string, value: string) => void}} props */
+function Entry({ field, value, fault, onChange }) {
+  const { name, label, help, type = "text", options, rows, ...rest } = field;
+  const id = `field-${name}`, hint = `${id}-hint`;
+  const common = {
+    ...rest, id, name, class: "input", value, "aria-invalid": fault ? "true" : undefined, "aria-describedby": help || fault ? hint : undefined,
+    onInput: (/** @type {any} */ event) => onChange(name, event.currentTarget.value),
+  };
+  return html`<div class="field"><label for=${id}>${label}</label>
+    ${options ? html`<select ...${common}>${options.map(([code, word]) => html`<option value=${code} selected=${code === value}>${word}</option>`)}</select>`
+    : rows ? html`<textarea ...${common} rows=${rows}></textarea>` : html`<input ...${common} type=${type} />`}
+    ${fault ? html`<p class="err" id=${hint}><${Icon} name="error" />${label} ${fault}.</p>` : help && html`<p class="help" id=${hint}>${help}</p>`}
+  </div>`;
+}
