@@ -26,6 +26,7 @@ from gateway.runtime.process_status import WORKER, Inside
 from gateway.runtime.reload import Reload
 from gateway.runtime.workers import answering_parent
 from gateway.settings import Settings
+from gateway.site.browser_pages import BrowserPages, wants_page
 from gateway.site.console import Console
 from gateway.site.docs import Docs
 from gateway.site.health import Health
@@ -46,6 +47,8 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
     reload = Reload(gateway)
     health = Health(gateway)
     docs = Docs(gateway)
+    console = Console()
+    pages = BrowserPages(console)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -60,16 +63,16 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
 
     app = Starlette(
         routes=[
-            Route("/", index),
+            Route("/", Index(pages).show),
             Route("/health", health.aggregate),
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
             Route("/metrics", Metrics(settings).show),
             *docs.routes,
-            *Console().routes,
+            *console.routes,
         ],
         middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
-        exception_handlers={HTTPException: _http_exception, Exception: _unexpected},
+        exception_handlers={HTTPException: Refusals(pages).http_exception, Exception: _unexpected},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # it would trust the Host header
@@ -83,9 +86,18 @@ def _asked(settings: Settings, inside: Inside) -> AbstractAsyncContextManager[No
     return listening(Alone(inside), settings)
 
 
-async def index(request: Request) -> Response:
-    request.scope[ROUTE] = "/"
-    return JSONResponse({"name": "Gatehouse", "version": __version__, "docs": "/docs"})
+class Index:
+    """The address of the suite itself: a page for browsers, a few facts for programs."""
+
+    def __init__(self, pages: BrowserPages) -> None:
+        self._pages = pages
+
+    async def show(self, request: Request) -> Response:
+        request.scope[ROUTE] = "/"
+        if wants_page(request):
+            return self._pages.start()
+        facts = {"name": "Gatehouse", "version": __version__, "docs": "/docs"}
+        return JSONResponse(facts, headers={"Vary": "Accept"})
 
 
 class Metrics:
@@ -110,12 +122,20 @@ class Metrics:
         return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        return _problem(request, Refusal(errors.NOT_FOUND, no_such_address(request.url.path)))
-    known = {405: errors.METHOD_NOT_ALLOWED}
-    return _problem(request, Refusal(known.get(error.status_code, errors.MALFORMED), headers=error.headers))
+class Refusals:
+    """Refusals of this application: pages for browsers, problems for programs."""
+
+    def __init__(self, pages: BrowserPages) -> None:
+        self._pages = pages
+
+    def http_exception(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            refusal = Refusal(errors.NOT_FOUND, no_such_address(request.url.path))
+        else:
+            kind = {405: errors.METHOD_NOT_ALLOWED}.get(error.status_code, errors.MALFORMED)
+            refusal = Refusal(kind, headers=error.headers)
+        return self._pages.error(request, refusal) if wants_page(request) else _problem(request, refusal)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

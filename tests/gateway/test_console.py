@@ -53,6 +53,7 @@ async def test_only_files_for_browsers_are_served(gateway: RunningGateway) -> No
 
     for name in (
         "index.html",
+        "start.html",
         "jsconfig.json",
         "vendor/packages.toml",
         "style/base.css",

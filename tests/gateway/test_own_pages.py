@@ -1,6 +1,7 @@
 """The gateway's own pages, its access log and its metrics."""
 
 import asyncio
+import re
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -17,6 +18,44 @@ async def test_root_names_version_and_docs(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/")
     assert set(answer.json()) == {"name", "version", "docs"}
     assert answer.value("x-request-id")
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+async def test_browsers_get_a_start_page_and_programs_get_json(gateway: RunningGateway) -> None:
+    page = await gateway.request("GET", "/", headers={"Accept": BROWSER})
+    assert (page.status, page.value("content-type")) == (200, "text/html; charset=utf-8")
+    for address in ("/console", "/docs", "/health"):
+        assert f'href="{address}"' in page.body.decode()
+    assert "script-src 'self'" in (page.value("content-security-policy") or "")
+    assert "Accept" in page.values("vary")
+    (style,) = re.findall(r'href="(/console/[^"]+\.css)"', page.body.decode())
+    assert (await gateway.request("GET", style)).status == 200
+    for accept in (
+        "*/*",
+        "application/json",
+        "application/json, text/html;q=0.5",
+        "text/html;q=0",
+        "text/html;q=x",
+    ):
+        answer = await gateway.request("GET", "/", headers={"Accept": accept})
+        assert answer.value("content-type") == "application/json", accept
+        assert "Accept" in answer.values("vary")
+
+
+async def test_browsers_get_an_error_page_that_shows_the_path_as_text(gateway: RunningGateway) -> None:
+    path = "/no<script>alert(1)</script>"
+    page = await gateway.request(
+        "GET", path.replace("<", "%3C").replace(">", "%3E"), headers={"Accept": BROWSER}
+    )
+    assert (page.status, page.value("content-type")) == (404, "text/html; charset=utf-8")
+    assert page.value("cache-control") == "no-store"
+    assert (page.value("x-request-id") or "?") in page.body.decode()
+    assert "There is no page here" in page.body.decode()
+    assert "<script>alert" not in page.body.decode()
+    problem = await gateway.request("GET", "/no")
+    assert (problem.status, problem.code) == (404, "not_found")
 
 
 async def test_path_with_a_trailing_slash_gets_a_hint(gateway: RunningGateway) -> None:
