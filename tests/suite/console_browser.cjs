@@ -241,6 +241,17 @@ async function asAdmin({ browser, context, page, go, heading, drawer, press, don
   done("scrolled through all orders");
 
   await page.locator("main").evaluate((main) => { main.scrollTop = 0; });
+  // Walking through the list in the drawer is one step of the history.
+  await page.locator(".rowlink").nth(2).click();
+  await page.getByRole("complementary").waitFor();
+  for (const step of ["Next order", "Previous order"]) {
+    const before = page.url();
+    await page.getByRole("link", { name: step }).click();
+    await page.waitForURL((url) => url.href !== before);
+  }
+  await page.keyboard.press("]");
+  await page.goBack();
+  await page.getByRole("complementary").waitFor({ state: "detached" });
   await page.getByRole("link", { name: given.planted[0], exact: true }).first().click();
   await drawer(given.planted[0]);
   await press("Confirm order");

@@ -48,6 +48,6 @@ export function followLinks() {
     if (link.pathname !== ROOT && !link.pathname.startsWith(`${ROOT}/`)) return;
     if (link.hash && link.pathname === location.pathname && link.search === location.search) return;
     event.preventDefault();
-    go(link.pathname + link.search);
+    go(link.pathname + link.search, { replace: link.dataset.history === "replace" });
   });
 }

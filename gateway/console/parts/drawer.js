@@ -46,9 +46,9 @@ export function Drawer({ title, noun, id, rows, footer, children }) {
   </aside>`;
 }
 
-/** @param {{to?: string | null, label: string, icon: string}} props */
+/** Walking through the list replaces the address, so that Back closes the drawer. @param {{to?: string | null, label: string, icon: string}} props */
 const Step = ({ to, label, icon }) => (to
-  ? html`<a class="btn quiet icon" href=${hrefWith({ open: to })} aria-label=${label}><${Icon} name=${icon} /></a>`
+  ? html`<a class="btn quiet icon" href=${hrefWith({ open: to })} data-history="replace" aria-label=${label}><${Icon} name=${icon} /></a>`
   : html`<button class="btn quiet icon" type="button" disabled aria-label=${label}><${Icon} name=${icon} /></button>`);
 
 /** @param {{rows: [string, any][]}} props */
