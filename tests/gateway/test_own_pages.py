@@ -44,6 +44,17 @@ async def test_browsers_get_a_start_page_and_programs_get_json(gateway: RunningG
         assert "Accept" in answer.values("vary")
 
 
+async def test_aliases_lead_to_no_pages(start_gateway: Start, start_backend: StartBackend) -> None:
+    backend = await start_backend()
+    gateway = await start_gateway(f"""
+routes: [{{path: /cats, backend: "{backend.url}"}}]
+aliases: [{{path: /api/v1, to: /, envelope: v1}}]
+""")
+    for path, status in (("/api/v1/", 200), ("/api/v1/nothing", 404), ("/api/v1/console", 404)):
+        answer = await gateway.request("GET", path, headers={"Accept": BROWSER})
+        assert (answer.status, "json" in (answer.value("content-type") or "")) == (status, True), path
+
+
 async def test_browsers_get_an_error_page_that_shows_the_path_as_text(gateway: RunningGateway) -> None:
     path = "/no<script>alert(1)</script>"
     page = await gateway.request(

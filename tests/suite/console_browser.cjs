@@ -303,10 +303,12 @@ async function asAdmin({ browser, context, page, go, heading, drawer, press, don
     await page.locator("#field-reason[aria-invalid=true]").waitFor();
   });
   await look(page, "user-reason");
-  await page.getByLabel("Reason").fill("Asked for by the owner");
+  await page.getByLabel("Reason", { exact: true }).selectOption("requested");
+  await page.getByLabel("Note", { exact: true }).fill("Asked for by the owner");
   await press("Suspend account");
   await press("Activate account");
-  await page.getByLabel("Reason").fill("Asked for by the owner");
+  await page.getByLabel("Reason", { exact: true }).selectOption("requested");
+  await page.getByLabel("Note", { exact: true }).fill("Asked for by the owner");
   await page.getByRole("dialog").getByRole("button", { name: "Activate account" }).click();
   await page.getByRole("complementary").getByRole("button", { name: "Suspend" }).waitFor();
   done("suspended an account and activated it again");

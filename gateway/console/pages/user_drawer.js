@@ -12,24 +12,29 @@ import { Drawer, Facts } from "../parts/drawer.js";
 import { Form } from "../parts/form.js";
 import { Ago, CopyId, Exact, Failure, Lines, State } from "../parts/ui.js";
 
-const REASON = { name: "reason", label: "Reason", help: "It is recorded in the audit log.", maxlength: 500, autocomplete: "off", autofocus: true };
+const REASONS = ["requested", "support", "compromised", "left", "abuse", "inactive", "role_changed", "mistake", "other"];
+/** @type {import("../parts/form.js").Field[]} */
+const FIELDS = [
+  { name: "reason", label: "Reason", options: [["", "Choose a reason"], ...REASONS.map((one) => /** @type {[string, string]} */ ([one, words(one)]))], autofocus: true },
+  { name: "note", label: "Note", help: "Recorded in the audit log with the reason. It may be left empty.", maxlength: 300, autocomplete: "off" },
+];
 
-/** @typedef {{title: string, text: string, submit: string, busy: string, done: string, isDanger?: boolean, send: (reason: string, key: string) => Promise<any>}} Action */
+/** @typedef {{title: string, text: string, submit: string, busy: string, done: string, isDanger?: boolean, send: (why: Record<string, string>, key: string) => Promise<any>}} Action */
 
 /** @param {string} id @param {string} name @returns {Record<string, Action>} */
 const actionsFor = (id, name) => ({
   suspend: { title: "Suspend this account?", text: `${name} is signed out at once and cannot sign in until you activate the account again.`, submit: "Suspend account", busy: "Suspending", done: `${name} is suspended.`,
-    send: (reason) => patch(`/auth/accounts/${id}`, { status: "suspended", reason }) },
+    send: (why) => patch(`/auth/accounts/${id}`, { status: "suspended", ...why }) },
   activate: { title: "Activate this account?", text: `${name} can sign in again.`, submit: "Activate account", busy: "Activating", done: `${name} is active.`,
-    send: (reason) => patch(`/auth/accounts/${id}`, { status: "active", reason }) },
+    send: (why) => patch(`/auth/accounts/${id}`, { status: "active", ...why }) },
   promote: { title: "Make this account an admin?", text: `${name} will see and change everything of everybody.`, submit: "Make admin", busy: "Saving", done: `${name} is an admin.`,
-    send: (reason) => patch(`/auth/accounts/${id}`, { role: "admin", reason }) },
+    send: (why) => patch(`/auth/accounts/${id}`, { role: "admin", ...why }) },
   demote: { title: "Take the role of an admin away?", text: `${name} keeps the account and sees only their own things.`, submit: "Make user", busy: "Saving", done: `${name} is a user.`,
-    send: (reason) => patch(`/auth/accounts/${id}`, { role: "user", reason }) },
+    send: (why) => patch(`/auth/accounts/${id}`, { role: "user", ...why }) },
   out: { title: "Sign this account out everywhere?", text: `All sessions of ${name} end within a second, and so does the access of apps.`, submit: "Sign out everywhere", busy: "Signing out", done: `${name} is signed out everywhere.`,
-    send: (reason, key) => post(`/auth/accounts/${id}/sign-out`, { reason }, { key }) },
+    send: (why, key) => post(`/auth/accounts/${id}/sign-out`, why, { key }) },
   factors: { title: "Reset the second factors?", text: `The password alone is enough for ${name} until a new factor is set up. The owner is told by mail.`, submit: "Reset factors", busy: "Resetting", done: `The second factors of ${name} are reset.`,
-    send: (reason, key) => post(`/auth/accounts/${id}/reset-factors`, { reason }, { key }) },
+    send: (why, key) => post(`/auth/accounts/${id}/reset-factors`, why, { key }) },
 });
 
 /** @param {{id: string, list: import("../core/list.js").List}} props */
@@ -41,7 +46,7 @@ export function UserDrawer({ id, list }) {
   const isMe = id === me.value?.id, status = protection?.status ?? shown?.status;
   /** @param {Record<string, string>} values @param {string} key */
   const send = async (values, key) => {
-    await action.send(values.reason ?? "", key);
+    await action.send(values.note?.trim() ? { reason: values.reason ?? "", note: values.note.trim() } : { reason: values.reason ?? "" }, key);
     say(action.done);
     setAsked("");
     await account.load();
@@ -54,7 +59,7 @@ export function UserDrawer({ id, list }) {
       ${shown ? html`<${Content} person=${shown} account=${account} isMe=${isMe} />` : !profile.error.value && html`<${Lines} rows=${6} />`}
     <//>
     ${action && html`<${Dialog} label=${action.title} onClose=${() => setAsked("")}><div class="in head"><h2>${action.title}</h2><p>${action.text}</p></div>
-      <${Form} name=${`account-${asked}`} fields=${[REASON]} submit=${action.submit} busy=${action.busy} away="Keep as it is" send=${send} onAway=${() => setAsked("")} /><//>`}`;
+      <${Form} name=${`account-${asked}`} fields=${FIELDS} submit=${action.submit} busy=${action.busy} away="Keep as it is" send=${send} onAway=${() => setAsked("")} /><//>`}`;
 }
 
 /** @param {{status: string, role: string, hasFactors: boolean, onAsk: (action: string) => void}} props */
