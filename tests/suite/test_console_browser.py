@@ -63,7 +63,7 @@ async def test_people_work_in_the_console(tmp_path: Path) -> None:
         "went from a notification to its order",
         "used the palette",
         "saw their own records",
-        "kept the draft over an expired session (True)",
+        "kept the draft over an expired session",
         "signed out",
         "scrolled through all orders",
         "confirmed an order, and was told that it had changed",

@@ -101,7 +101,7 @@ function Foot({ list, noun }) {
     if (!button.current || !next) return undefined;
     const observer = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting) && !list.error.value) list.more();
-    }, { root: button.current.closest("main"), rootMargin: "400px" });
+    }, { root: button.current.closest("main"), rootMargin: "100px" });
     observer.observe(button.current);
     return () => observer.disconnect();
   }, [list, next]);
