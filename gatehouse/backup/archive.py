@@ -64,12 +64,9 @@ class Writer:
         self._tar = _Tar.open(fileobj=self._file, mode="w|", bufsize=PIECE_BYTES, format=tarfile.PAX_FORMAT)
         self.add_bytes(MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2).encode())
 
-    def add(
-        self, name: str, source: Readable, size: int, *, mode: int = 0o600, modified: float | None = None
-    ) -> None:
-        about = tarfile.TarInfo(name)
-        about.size, about.mode = size, mode
-        about.mtime = time.time() if modified is None else modified
+    def add(self, name: str, source: Readable, size: int, found: os.stat_result | None = None) -> None:
+        about = _about(name, found)
+        about.size = size
         reader = HashingReader(source, size)
         self._tar.addfile(about, reader)
         self._tar.members.clear()
@@ -82,22 +79,23 @@ class Writer:
         with path.open("rb") as file:
             self.add(name, file, os.fstat(file.fileno()).st_size)
 
-    def add_folder(self, name: str, mode: int) -> None:
-        self._add_empty(name, tarfile.DIRTYPE, mode=mode)
+    def add_folder(self, name: str, found: os.stat_result) -> None:
+        self._add_empty(_about(name, found), tarfile.DIRTYPE)
 
-    def add_link(self, name: str, target: str) -> None:
-        self._add_empty(name, tarfile.SYMTYPE, linkname=target)
+    def add_link(self, name: str, target: str, found: os.stat_result) -> None:
+        about = _about(name, found)
+        about.linkname = target
+        self._add_empty(about, tarfile.SYMTYPE)
 
-    def _add_empty(self, name: str, kind: bytes, *, mode: int = 0o777, linkname: str = "") -> None:
-        about = tarfile.TarInfo(name)
-        about.type, about.mode, about.linkname = kind, mode, linkname
+    def _add_empty(self, about: tarfile.TarInfo, kind: bytes) -> None:
+        about.type = kind
         self._tar.addfile(about)
         self._tar.members.clear()
 
     def finish(self) -> int:
         """Make the archive appear under its name; return its size."""
-        about = tarfile.TarInfo(SUMS)
-        about.size, about.mode, about.mtime = self._sums.tell(), 0o600, time.time()
+        about = _about(SUMS, None)
+        about.size = self._sums.tell()
         self._sums.seek(0)
         self._tar.addfile(about, self._sums)
         self._tar.close()
@@ -215,6 +213,15 @@ class _Raw(io.RawIOBase):
         piece = self._reader.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
+
+
+def _about(name: str, found: os.stat_result | None) -> tarfile.TarInfo:
+    about = tarfile.TarInfo(name)
+    about.mode, about.mtime = 0o600, time.time()
+    if found is not None:
+        about.mode, about.mtime = found.st_mode & 0o777, found.st_mtime
+        about.uid, about.gid = found.st_uid, found.st_gid
+    return about
 
 
 def _sum_line(sha256: str, name: str) -> bytes:

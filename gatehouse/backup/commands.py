@@ -23,6 +23,8 @@ def backup(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"{arguments.verify}: complete, and it can be restored\n")
             return 0
         keep = retention.parsed(arguments.keep)
+        if keep and arguments.service:
+            raise NotDone("--keep counts backups of all services: leave out --service")  # noqa: TRY301
         taken = taking.take(
             ROOT,
             arguments.to,
@@ -103,7 +105,7 @@ def _services(parser: argparse.ArgumentParser) -> None:
 
 
 def _passphrase_or_consent(arguments: argparse.Namespace) -> str | None:
-    passphrase = _passphrase()
+    passphrase = None if arguments.without_secrets else _passphrase()
     if passphrase is None and not arguments.without_secrets:
         raise NotDone(
             f"set {PASSPHRASE} (or {PASSPHRASE}_FILE) to seal the suite's secrets in the backup, or choose "

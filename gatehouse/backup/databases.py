@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,25 @@ MEMBERS = {"sqlite": "databases/{}.sqlite.gz", "postgresql": "databases/{}.pgdum
 _COMPRESSION = 1  # the lowest: the copy must not keep a core busy for minutes
 _PIECE_BYTES = 1 << 20
 _RESET_OUTBOX = "UPDATE outbox SET sent_as = NULL, sent_in = NULL, lease = NULL, leased_until = NULL"
+# Also what a newer version has added, which its migrations would find in their way.
+_EMPTY = """
+    DO $$ DECLARE one record; BEGIN
+        FOR one IN SELECT nspname FROM pg_namespace
+            WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', current_schema())
+            AND pg_has_role(nspowner, 'USAGE')
+        LOOP EXECUTE format('DROP SCHEMA %I CASCADE', one.nspname); END LOOP;
+        FOR one IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c
+            WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'a', 'i'))
+        LOOP EXECUTE format('DROP %s IF EXISTS %s CASCADE', CASE one.relkind WHEN 'v' THEN 'VIEW'
+            WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, one.name);
+        END LOOP;
+        FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p
+            WHERE p.pronamespace = current_schema()::regnamespace
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+        LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', one.name); END LOOP;
+    END $$;
+"""
 _TABLES_OF_POSTGRESQL = """
     SELECT table_name FROM information_schema.tables
     WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY 1
@@ -97,18 +117,30 @@ def unpack_sqlite(content: IO[bytes], file: Path) -> None:
         try:
             with gzip.open(content, "rb") as plain:
                 shutil.copyfileobj(plain, target, _PIECE_BYTES)
-        except (OSError, EOFError) as error:
-            if isinstance(error, gzip.BadGzipFile | EOFError):
-                raise NotDone(f"{file.stem}: its copy in the backup is damaged ({error})") from None
-            raise
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise NotDone(f"{file.stem}: its copy in the backup is damaged ({error})") from None
         target.flush()
         os.fsync(target.fileno())
 
 
 def load_postgresql(url: str, dump: Path) -> None:
     """Replace everything in the database by the dump, in one transaction."""
-    options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction"]
-    _run("pg_restore", url, [*options, "--exit-on-error"], last=[str(dump)])
+    script, emptying = dump.with_suffix(".sql"), dump.with_suffix(".empty.sql")
+    try:
+        options = ["--no-owner", "--no-privileges", "--no-comments", f"--file={script}", str(dump)]
+        _run("pg_restore", url, options, connects=False)
+        emptying.write_text(_EMPTY)
+        options = [
+            "--quiet",
+            "--no-psqlrc",
+            "--set=ON_ERROR_STOP=1",
+            "--single-transaction",
+            "--output=/dev/null",
+        ]
+        _run("psql", url, [*options, f"--file={emptying}", f"--file={script}"])
+    finally:
+        for file in (script, emptying):
+            file.unlink(missing_ok=True)
 
 
 def dump_postgresql(url: str, file: Path) -> None:
@@ -145,13 +177,14 @@ def users_of(url: str) -> int:
         return int(row[0]) if row else 0
 
 
-def _run(program: str, url: str, options: list[str], last: list[str] | None = None) -> None:
+def _run(program: str, url: str, options: list[str], *, connects: bool = True) -> None:
     """Run a program of PostgreSQL; the password reaches it by its environment, which others cannot read."""
     parsed = make_url(url)
     environment = dict(os.environ)
     if parsed.password:
         environment["PGPASSWORD"] = str(parsed.password)
-    command = [program, *options, f"--dbname={_plain(parsed.set(password=None))}", *(last or [])]
+    place = [f"--dbname={_plain(parsed.set(password=None))}"] if connects else []
+    command = [program, *options, *place]
     try:
         done = subprocess.run(  # noqa: S603 - our own command
             command, env=environment, capture_output=True, text=True, check=False

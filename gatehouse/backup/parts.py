@@ -2,7 +2,7 @@
 
 import hmac
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ from gatehouse import programs
 from gatehouse.backup import NotDone
 from gatehouse.backup.sealing import Secrets
 from shared.process.settings import ServiceSettings
+from shared.process.stored import HOLD_PREFIX, StoredFolder
 
 if TYPE_CHECKING:
     from gatehouse.programs import Program
 
-# Each seals what a service stores: without the right one, sealed values cannot be read again.
-_SEALING = "KEY_SECRET"
 RESTORED_SECRETS = "restored.env"
+_SEALING = "key_secret"  # seals what a service stores: with another one, nobody could read it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,16 @@ class Part:
     name: str
     url: str
     migrations: Path
-    folders: Mapping[str, Path]
+    folders: tuple[StoredFolder, ...]
     redis_url: str
     elsewhere: str  # where else content is stored, which a backup does not contain
+    sealed_with: str  # empty if the service seals nothing
+    is_secret_given: bool  # rather than made and stored by the suite itself
+
+    def fingerprint(self, backup_id: str) -> str:
+        """Return what recognises the secret without revealing it: it is random and long."""
+        purpose = f"gatehouse backup {backup_id}".encode()
+        return hmac.digest(self.sealed_with.encode(), purpose, "sha256").hex() if self.sealed_with else ""
 
 
 def of_suite(root: Path, chosen: Collection[str] = ()) -> list[Part]:
@@ -44,6 +51,11 @@ def of_suite(root: Path, chosen: Collection[str] = ()) -> list[Part]:
             program.settings.stored_folders(),
             program.settings.redis_url.get_secret_value() if program.settings.redis_url else "",
             program.settings.stored_elsewhere(),
+            _secret(program.settings),
+            any(
+                name.upper() in (f"{_SEALING}{form}".upper() for form in ("", "_file"))
+                for name in program.environment
+            ),
         )
         for program in programs.load(root, os.environ)
         if isinstance(program.settings, ServiceSettings)
@@ -88,16 +100,12 @@ def _variable(program: "Program", name: str, loaded: Collection["Program"]) -> s
     return name.upper() if len(values) == 1 else f"{program.name}_{name}".upper()
 
 
-def fingerprints(backup_id: str, found: Mapping[str, str]) -> dict[str, str]:
-    """Return what recognises the sealing secrets without revealing them: they are random and long."""
-    return {
-        name: hmac.digest(value.encode(), f"gatehouse backup {backup_id}".encode(), "sha256").hex()
-        for name, value in found.items()
-        if name.endswith(_SEALING)
-    }
+def _secret(settings: ServiceSettings) -> str:
+    secret = getattr(settings, _SEALING, None)
+    return secret.get_secret_value() if isinstance(secret, SecretStr) else ""
 
 
-def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(folder: Path, refused: Callable[[OSError], None]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield everything in a folder with its relative path, folders first; follow no links."""
     waiting = [("", folder)]
     while waiting:
@@ -106,7 +114,12 @@ def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except FileNotFoundError:  # removed meanwhile
             continue
+        except OSError as error:
+            refused(error)
+            continue
         for entry in entries:
+            if entry.name.startswith(HOLD_PREFIX) and not prefix:
+                continue
             yield f"{prefix}{entry.name}", entry
             if entry.is_dir(follow_symlinks=False):
                 waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))

@@ -6,6 +6,7 @@ import socket
 import tarfile
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -36,13 +37,19 @@ class Plan:
     data_dir: Path
     replaced: Path
     """Where everything goes that was there before."""
+    is_whole: bool
     dumps: dict[str, Path] = field(default_factory=dict)
     secrets: Secrets | None = None
     routes: Path | None = None
 
     @property
+    def restores_secrets(self) -> bool:
+        """Whether the suite's own secrets are replaced: other services may need the present ones."""
+        return self.secrets is not None and self.is_whole
+
+    @property
     def folders(self) -> dict[str, Path]:
-        return {name: place for part in self.parts.values() for name, place in part.folders.items()}
+        return {stored.name: stored.path for part in self.parts.values() for stored in part.folders}
 
 
 def restore(
@@ -58,6 +65,7 @@ def restore(
             passphrase,
             data_dir,
             data_dir / f"replaced-{now():%Y-%m-%dT%H-%M-%SZ}",
+            is_whole=not chosen,
         )
         _refuse_running(root, plan)
         if not replace:
@@ -66,7 +74,7 @@ def restore(
         try:
             for member, content in members:
                 _unpack(plan, member, content)
-            _check(plan, root)
+            _check(plan)
             _put_in_place(plan, say)
         finally:
             _clear(plan)
@@ -99,13 +107,12 @@ def _parts(root: Path, manifest: dict[str, Any], chosen: Collection[str]) -> dic
 def _refuse_running(root: Path, plan: Plan) -> None:
     for program in programs.load(root, os.environ):
         if program.name in plan.parts:
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex((program.settings.host, program.settings.port)) == 0:
-                    raise NotDone(
-                        f"a program answers on the port of {program.name} ({program.settings.port}); "
-                        "stop the suite first. Nothing was changed."
-                    )
+            with suppress(OSError):
+                socket.create_connection((program.settings.host, program.settings.port), 1.0).close()
+                raise NotDone(
+                    f"a program answers on the port of {program.name} ({program.settings.port}); "
+                    "stop the suite first. Nothing was changed."
+                )
     for name, part in plan.parts.items():
         if plan.manifest["services"][name]["kind"] == "postgresql":
             users = _asked(databases.users_of, part.url)
@@ -123,7 +130,9 @@ def _refuse_occupied(plan: Plan) -> None:
         if there:
             raise NotDone(f"{name} has data already; with --replace it is moved aside. Nothing was changed.")
     for name, folder in plan.folders.items():
-        if folder.is_dir() and any(entry.is_file(follow_symlinks=False) for _, entry in parts.walk(folder)):
+        if folder.is_dir() and any(
+            entry.is_file(follow_symlinks=False) for _, entry in parts.walk(folder, lambda _: None)
+        ):
             raise NotDone(
                 f"{folder} has files already; with --replace the folder {name} is moved aside, not deleted. "
                 "Nothing was changed."
@@ -181,6 +190,12 @@ def _unpack_into(folder: Path, relative: str, member: tarfile.TarInfo, content: 
         place.mkdir(mode=member.mode & 0o777 | 0o700)
     elif content is not None:
         _write(place, content, member.mode & 0o777)
+    else:
+        raise NotDone(f"the backup is damaged: {member.name!r} is of an unknown kind; nothing was changed")
+    if os.geteuid() == 0:  # homes belong to the users of containers
+        os.chown(place, member.uid, member.gid, follow_symlinks=False)
+    if not member.issym():
+        os.utime(place, (member.mtime, member.mtime))
 
 
 def _write(place: Path, content: IO[bytes], mode: int) -> None:
@@ -190,7 +205,7 @@ def _write(place: Path, content: IO[bytes], mode: int) -> None:
         os.fchmod(file.fileno(), mode)
 
 
-def _check(plan: Plan, root: Path) -> None:
+def _check(plan: Plan) -> None:
     """Compare what was unpacked with the manifest, before anything is moved."""
     for name, part in plan.parts.items():
         about, file = plan.manifest["services"][name], _sqlite_file(part)
@@ -202,14 +217,12 @@ def _check(plan: Plan, root: Path) -> None:
         found = databases.inspect_sqlite(draft) if draft.exists() else {}
         if found.get("rows") != about["rows"]:
             raise NotDone(f"the backup is damaged: {name} has other rows than it says; nothing was changed")
-    own = plan.secrets["variables"] if plan.secrets else parts.variables(root)
-    found_prints = parts.fingerprints(plan.manifest["id"], own)
-    for name, expected in plan.manifest["secrets"].items():
-        if found_prints.get(name) != expected:
+    for name, part in plan.parts.items():
+        is_restored = plan.restores_secrets and not part.is_secret_given
+        if not is_restored and part.fingerprint(plan.manifest["id"]) != plan.manifest["secrets"][name]:
             raise NotDone(
-                f"this suite has another {name} than the one of the backup, so what that sealed could not be "
-                f"read. Set {name} to the old value, or set BACKUP_PASSPHRASE if the backup contains it. "
-                "Nothing was changed."
+                f"{name} has another KEY_SECRET here than in the backup, so nobody could read what that one "
+                "sealed. Set it to the old value, or set BACKUP_PASSPHRASE. Nothing was changed."
             )
 
 
@@ -260,7 +273,8 @@ def _put_secrets(plan: Plan, say: Say) -> None:
         return
     plan.secrets_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = [f"{name}={value}\n" for name, value in sorted(plan.secrets["variables"].items())]
-    for name, text in (*plan.secrets["files"].items(), (RESTORED_SECRETS, "".join(lines))):
+    files = plan.secrets["files"] if plan.restores_secrets else {}
+    for name, text in (*files.items(), (RESTORED_SECRETS, "".join(lines))):
         file = plan.secrets_folder / Path(name).name
         _move_aside(plan, file)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
@@ -272,7 +286,7 @@ def _put_secrets(plan: Plan, say: Say) -> None:
 def _move_aside(plan: Plan, place: Path) -> None:
     if place.exists():
         inside = place.is_relative_to(plan.data_dir)
-        kept = plan.replaced / (place.relative_to(plan.data_dir) if inside else place.name)
+        kept = plan.replaced / place.relative_to(plan.data_dir if inside else place.anchor)
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.move(place, kept)
 

@@ -19,11 +19,12 @@ from gatehouse.backup.parts import Part
 from shared import __version__
 from shared.clock import now, timestamp
 from shared.ids import new_id
-from shared.process.hold import HOLD_FILE, REFRESH_SECONDS, hold
+from shared.process.stored import REFRESH_SECONDS, Hold, StoredFolder
 
 SECRETS = "secrets.sealed"
 ROUTES = "routes.yaml"
 FOLDERS = "folders"
+HOLLOW_BYTES_MAX = 64 << 20  # that a file may claim beyond what it holds
 _WORK = ".gatehouse-backup.work"
 _LOCK = ".gatehouse-backup.lock"
 
@@ -53,7 +54,8 @@ def take(
     os.nice(10)  # requests go first
     wanted = parts.of_suite(root, chosen)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"gatehouse-{now():%Y-%m-%dT%H-%M-%SZ}.tar"
+    services_named = "".join(f"{name}-" for name in sorted(set(chosen)))  # no full backup, as retention sees
+    path = folder / f"gatehouse-{services_named}{now():%Y-%m-%dT%H-%M-%SZ}.tar"
     with _alone(folder) as work, _held(wanted):
         backup_id, secrets = new_id(), parts.secrets(root)
         moment, services = _copy_databases(wanted, work, say)
@@ -62,9 +64,9 @@ def take(
             "created": moment,
             "version": __version__,
             "services": services,
-            "folders": sorted(name for part in wanted for name in part.folders),
+            "folders": sorted(stored.name for part in wanted for stored in part.folders),
             "elsewhere": [part.elsewhere for part in wanted if part.elsewhere],
-            "secrets": parts.fingerprints(backup_id, secrets["variables"]),
+            "secrets": {part.name: part.fingerprint(backup_id) for part in wanted},
         }
         with written(path, manifest) as archive:
             if passphrase:
@@ -74,8 +76,8 @@ def take(
             for about in services.values():
                 archive.add_file(about["member"], work / Path(about["member"]).name)
             for part in wanted:
-                for name, place in part.folders.items():
-                    _add_folder(archive, name, place, say)
+                for stored in part.folders:
+                    say(FolderCopy(archive, stored, say).copy())
             size = archive.finish()
     return Taken(path, size, time.monotonic() - began)
 
@@ -94,38 +96,63 @@ def _copy_databases(wanted: list[Part], work: Path, say: Say) -> tuple[str, dict
     return moment, found
 
 
-def _add_folder(archive: Writer, name: str, folder: Path, say: Say) -> None:
-    files = total = skipped = 0
-    for relative, entry in parts.walk(folder):
-        member = f"{FOLDERS}/{name}/{relative}"
-        if entry.name == HOLD_FILE:
-            continue
+class FolderCopy:
+    """Adds one folder to the archive.
+
+    What people made in their homes must not stop a backup: files that cannot be read, sockets, and files that
+    claim to be large but hold nothing are left out and counted.
+    """
+
+    def __init__(self, archive: Writer, stored: StoredFolder, say: Say) -> None:
+        self._archive, self._stored, self._say = archive, stored, say
+        self._files = self._bytes = self._left_out = 0
+
+    def copy(self) -> str:
+        """Copy everything; return a line about it."""
+        for relative, entry in parts.walk(self._stored.path, self._refused):
+            self._add(f"{FOLDERS}/{self._stored.name}/{relative}", entry)
+            if self._files and self._files % 10_000 == 0:
+                self._say(f"{self._line()} so far")
+        return self._line()
+
+    def _line(self) -> str:
+        more = f"; {self._left_out:,} that cannot be copied left out" if self._left_out else ""
+        return f"{self._stored.name}: {self._files:,} files, {self._bytes / 1e6:,.1f} MB{more}"
+
+    def _refused(self, error: OSError) -> None:
+        if not self._stored.is_of_people:
+            raise NotDone(f"{error.filename}: {error.strerror}; no backup was made") from error
+        self._left_out += 1
+
+    def _add(self, member: str, entry: os.DirEntry[str]) -> None:
         try:
-            if entry.is_symlink():
-                archive.add_link(member, str(Path(entry.path).readlink()))
-            elif entry.is_dir():
-                archive.add_folder(member, entry.stat().st_mode & 0o777)
-            elif entry.is_file():
-                total += _add_file(archive, member, entry.path)
-                files += 1
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                self._archive.add_link(member, str(Path(entry.path).readlink()), found)
+            elif stat.S_ISDIR(found.st_mode):
+                self._archive.add_folder(member, found)
+            elif stat.S_ISREG(found.st_mode):
+                file = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                self._add_file(member, file)
             else:
-                skipped += 1  # sockets, pipes and devices
+                self._left_out += 1  # sockets, pipes and devices
         except FileNotFoundError:  # removed meanwhile
-            continue
-        if files and files % 10_000 == 0:
-            say(f"{name}: {files:,} files, {total / 1e6:,.0f} MB so far")
-    more = f"; {skipped} sockets and pipes left out" if skipped else ""
-    say(f"{name}: {files:,} files, {total / 1e6:,.1f} MB{more}")
+            return
+        except OSError as error:
+            self._refused(error)
 
-
-def _add_file(archive: Writer, member: str, path: str) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode):  # not replaced by something else meanwhile
-            mode, modified = found.st_mode & 0o777, found.st_mtime
-            archive.add(member, file, found.st_size, mode=mode, modified=modified)
-        return found.st_size
+    def _add_file(self, member: str, descriptor: int) -> None:
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            is_hollow = found.st_size > found.st_blocks * 512 + HOLLOW_BYTES_MAX
+            if not stat.S_ISREG(found.st_mode) or (is_hollow and self._stored.is_of_people):
+                self._left_out += 1
+                return
+            try:
+                self._archive.add(member, file, found.st_size, found)
+            except OSError as error:  # of the disk to which the backup is written
+                raise NotDone(f"the backup cannot be written: {error.strerror}") from error
+        self._files, self._bytes = self._files + 1, self._bytes + found.st_size
 
 
 @contextmanager
@@ -155,16 +182,17 @@ def _clear(folder: Path, work: Path) -> None:
 @contextmanager
 def _held(wanted: list[Part]) -> Iterator[None]:
     """Let no service remove stored content until it is copied: it may belong to rows of the snapshot."""
-    folders = [folder for part in wanted for folder in part.folders.values() if folder.is_dir()]
+    folders = [stored.path for part in wanted for stored in part.folders if stored.path.is_dir()]
+    holds = [Hold(folder) for folder in folders]
     ended = threading.Event()
 
     def refresh() -> None:
         while not ended.wait(REFRESH_SECONDS):
-            for folder in folders:
-                hold(folder)
+            for one in holds:
+                one.extend()
 
-    for folder in folders:
-        hold(folder)
+    for one in holds:
+        one.extend()
     refreshing = threading.Thread(target=refresh, daemon=True)
     refreshing.start()
     try:
@@ -172,5 +200,5 @@ def _held(wanted: list[Part]) -> Iterator[None]:
     finally:
         ended.set()
         refreshing.join()
-        for folder in folders:
-            (folder / HOLD_FILE).unlink(missing_ok=True)
+        for one in holds:
+            one.end()

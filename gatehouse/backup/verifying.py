@@ -5,6 +5,7 @@ The started suite delivers no events, runs no jobs and sends nothing (BACKGROUND
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -33,6 +34,8 @@ START_SECONDS = 180.0
 STOP_SECONDS = 60.0
 OUTPUT_LINES_SHOWN = 15
 # The rest of the environment, such as URLs of mail servers and of Redis, does not reach the scratch suite.
+# The secrets without which stored data cannot be read; not those of mail servers and other services.
+_READS_WITH = re.compile(r"(KEY|JWT|INTERNAL)_SECRET(_PREVIOUS)?$")
 _READS = {"auth": "/.well-known/jwks.json", "users": "/health/ready"}  # the others have numbers to tell
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
 
@@ -44,7 +47,7 @@ def verify(root: Path, path: Path, *, passphrase: str | None, say: Say) -> None:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="gatehouse-verify-")))
         environment = {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
-            **(variables or parts.variables(root)),
+            **reads_with(variables or parts.variables(root)),
             **_ports(root),
             "DATA_DIR": str(scratch / "data"),
             "BACKGROUND": "off",
@@ -69,6 +72,10 @@ def _read_through(path: Path, passphrase: str | None) -> tuple[dict[str, Any], d
                     raise NotDone("set BACKUP_PASSPHRASE: the secrets of this backup are sealed with it")
                 variables = sealing.unseal(passphrase, manifest["id"], content.read())["variables"]
     return manifest, variables
+
+
+def reads_with(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: secret for name, secret in variables.items() if _READS_WITH.search(name)}
 
 
 def _ports(root: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from shared.process.settings import Seconds, ServiceSettings
+from shared.process.stored import StoredFolder
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -56,9 +57,10 @@ class Settings(ServiceSettings):
     def _under_the_data_folder(cls, path: Path | None, info: ValidationInfo) -> Path:
         return path or Path(info.data.get("data_dir", "data")) / "files"
 
-    def stored_folders(self) -> dict[str, Path]:
+    def stored_folders(self) -> tuple[StoredFolder, ...]:
         assert self.storage_path is not None  # never None: the validator fills in a default
-        return {"files": self.storage_path.absolute()} if self.storage_type == "local" else {}
+        folder = StoredFolder("files", self.storage_path.absolute())
+        return (folder,) if self.storage_type == "local" else ()
 
     def stored_elsewhere(self) -> str:
         bucket = f"the content of files, in the S3 bucket {self.s3_bucket}; turn on its versioning"

@@ -21,7 +21,7 @@ from services.files.uploads import quota
 from services.files.uploads.intake import first_state
 from shared.clock import now
 from shared.data.database import Database
-from shared.process.hold import is_held
+from shared.process.stored import is_held
 from shared.work.duties import Duty, IsStopping
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class Sweeper:
         self._first_state = first_state(settings)  # restored content may never have been scanned
         self._trash = timedelta(days=settings.trash_days)
         self._orphan_seconds = settings.orphan_seconds
-        self._folders = list(settings.stored_folders().values())
+        self._folders = [folder.path for folder in settings.stored_folders()]
         self.duties = [
             Duty("sweep", settings.sweep_seconds, self.sweep, alone=True),
             Duty("compare", settings.compare_hours * 3600, self.compare, alone=True),

@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode
 from contracts.ports import PORTS_PER_USER
 from services.terminal.engine import has_image
 from shared.process.settings import Seconds, ServiceSettings
+from shared.process.stored import StoredFolder
 
 MIB = 1 << 20
 SECRET_CHARACTERS_MIN = 16
@@ -108,8 +109,8 @@ class Settings(ServiceSettings):
     def homes(self) -> Path:
         return (self.homes_path or self.root / "homes").absolute()
 
-    def stored_folders(self) -> dict[str, Path]:
-        return {"homes": self.homes}
+    def stored_folders(self) -> tuple[StoredFolder, ...]:
+        return (StoredFolder("homes", self.homes, is_of_people=True),)
 
     @model_validator(mode="after")
     def _process_is_for_development(self) -> Self:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.process.guessable import is_guessable
 from shared.process.proxies import Networks
+from shared.process.stored import StoredFolder
 from shared.words import words_of
 
 SECRET_CHARACTERS_MIN = 32
@@ -187,9 +188,9 @@ class ServiceSettings(ProcessSettings):
         file = place.partition("?")[0]
         return Path(file).absolute() if kind == "sqlite" and file not in ("", ":memory:") else None
 
-    def stored_folders(self) -> dict[str, Path]:
-        """Return the folders that belong to the data of this service, by name: backups contain them."""
-        return {}
+    def stored_folders(self) -> tuple[StoredFolder, ...]:
+        """Return the folders that belong to the data of this service: backups contain them."""
+        return ()
 
     def stored_elsewhere(self) -> str:
         """Return where this service stores data that no backup contains; empty if there is none."""

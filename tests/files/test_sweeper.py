@@ -18,7 +18,7 @@ from services.files.storage.staging import Staging
 from services.files.sweeper import Sweeper
 from shared.data.database import Database
 from shared.events.outbox import OUTBOX, Outbox
-from shared.process.hold import EXPIRES_SECONDS, HOLD_FILE, hold
+from shared.process.stored import EXPIRES_SECONDS, HOLD_PREFIX, Hold
 from shared.testing import running
 from tests.files.support import Person, duties_done
 
@@ -238,13 +238,17 @@ async def test_nothing_is_removed_while_a_backup_copies_the_folder(
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"of nobody")
     grow_old(orphan, settings.orphan_seconds + 1)
-    hold(folder_of(settings))
+    Hold(folder_of(settings)).extend()
+    killed = Hold(folder_of(settings))
+    killed.extend()
+    killed.end()  # that of another backup still counts
 
     sweeper.sweep()
     sweeper.compare()
     assert sorted(path.read_bytes() for path in stored(settings)) == [b"", b"needed", b"of nobody"]
 
-    grow_old(folder_of(settings) / HOLD_FILE, EXPIRES_SECONDS + 1)  # of a killed backup
+    (held,) = folder_of(settings).glob(f"{HOLD_PREFIX}*")
+    grow_old(held, EXPIRES_SECONDS + 1)  # of a killed backup
     sweeper.sweep()
     sweeper.compare()
-    assert [path.name for path in stored(settings)] == [HOLD_FILE]
+    assert stored(settings) == [held]

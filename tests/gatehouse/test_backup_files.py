@@ -18,8 +18,8 @@ CONTENT = {"databases/a": b"rows " * 400, "folders/f/näme": b"", "folders/f/bac
 def archive(tmp_path: Path) -> Path:
     path = tmp_path / "gatehouse.tar"
     with written(path, {"id": "one"}) as writer:
-        writer.add_folder("folders/f", 0o700)
-        writer.add_link("folders/f/link", "/etc")
+        writer.add_folder("folders/f", tmp_path.stat())
+        writer.add_link("folders/f/link", "/etc", tmp_path.stat())
         for name, content in CONTENT.items():
             writer.add_bytes(name, content)
         writer.finish()

@@ -111,6 +111,13 @@ async def test_everything_acknowledged_before_a_backup_is_there_after_a_restore(
     data.mkdir()
     run(suite, "restore", str(backup), more=new)
     assert "has data already" in run(suite, "restore", str(backup), code=1, more=new)
+    for url in new.values():  # as a newer version would have added one
+        with psycopg.connect(url) as server:
+            server.execute("CREATE TABLE later (id text)")
+    other = {"AUTH_KEY_SECRET": "another" * 9}
+    assert "another KEY_SECRET" in run(suite, "restore", str(backup), "--replace", code=1, more=new | other)
+    run(suite, "restore", str(backup), "--replace", more=new)
+    assert [path.name for path in data.glob("replaced-*/**/auth.*")] == ["auth.pgdump" if new else "auth.db"]
     with running_suite(data, new) as restored:
         async with restored.client() as client:
             await all_there(client, before)
