@@ -43,6 +43,7 @@ export async function loadMe() {
   fault.value = null;
   try {
     me.value = (await get("/auth/me")).data;
+    forgetDraftsOfOthers();
   } catch (error) {
     if (/** @type {any} */ (error).status !== 401) fault.value = /** @type {Error} */ (error);
   }
@@ -73,9 +74,20 @@ export function setTheme(name) {
   } catch { /* storage is switched off: it lasts until the page is loaded again */ }
 }
 
+const DRAFTS = "gatehouse.draft.";
+
+/** Remove what somebody else typed in this tab before they signed out. */
+function forgetDraftsOfOthers() {
+  try {
+    for (const key of Object.keys(sessionStorage)) {
+      if (key.startsWith(DRAFTS) && !key.startsWith(`${DRAFTS}${me.value?.id}.`)) sessionStorage.removeItem(key);
+    }
+  } catch { /* storage is switched off */ }
+}
+
 /** What is typed into a form, until it is sent: it survives a reload and signing in again. @param {string} name */
 export function draft(name) {
-  const key = `gatehouse.draft.${name}`;
+  const key = `${DRAFTS}${me.value?.id}.${name}`;
   return {
     /** @returns {Record<string, string>} */
     read() {

@@ -59,7 +59,7 @@ export function UserDrawer({ id, list }) {
       ${shown ? html`<${Content} person=${shown} account=${account} isMe=${isMe} />` : !profile.error.value && html`<${Lines} rows=${6} />`}
     <//>
     ${action && html`<${Dialog} label=${action.title} onClose=${() => setAsked("")}><div class="in head"><h2>${action.title}</h2><p>${action.text}</p></div>
-      <${Form} name=${`account-${asked}`} fields=${FIELDS} submit=${action.submit} busy=${action.busy} away="Keep as it is" send=${send} onAway=${() => setAsked("")} /><//>`}`;
+      <${Form} name=${`account-${asked}-${id}`} fields=${FIELDS} submit=${action.submit} busy=${action.busy} away="Keep as it is" send=${send} onAway=${() => setAsked("")} /><//>`}`;
 }
 
 /** @param {{status: string, role: string, hasFactors: boolean, onAsk: (action: string) => void}} props */
