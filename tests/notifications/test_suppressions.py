@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from services.notifications import breaker
 from services.notifications.kinds import Channel
 from services.notifications.models import EVENTS, SUPPRESSIONS
 from services.notifications.reasons import Reason
@@ -48,6 +49,9 @@ async def listed(client: httpx.AsyncClient, **query: str) -> list[dict[str, Any]
         ("554 5.1.6 the recipient has moved", True),
         ("550 5.2.1 the mailbox is disabled", True),
         ("556 5.1.10 the domain accepts no mail", True),
+        ("550 5.4.1 the domain has no such recipient", True),
+        ("550 5.4.4 the domain does not exist", True),
+        ("554 5.4.6 the route has a loop", False),
         ("552 5.2.2 the mailbox is full", False),
         ("550 5.7.1 your server is on a list", False),
         ("554 we refuse this", False),
@@ -67,6 +71,22 @@ async def test_only_a_refusal_of_the_recipient_itself_suppresses_the_address(
     assert failed["state"] == "failed"
     assert (await ended(client, second.mail_id))["state"] == ("suppressed" if is_suppressed else "sent")
     assert [(one["reason"], one["by"]) for one in await listed(client)] == [("bounce", None)] * is_suppressed
+
+
+@pytest.mark.parametrize("said", ["550 5.1.8 the domain of the sender is unknown", "553 5.1.7 a bad sender"])
+async def test_refusal_of_the_sender_at_the_recipient_costs_no_attempt_and_suppresses_nobody(
+    client: httpx.AsyncClient, server: Server, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(breaker, "OPEN_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(breaker, "OPEN_SECONDS_MAX", 0.01)
+    replies = iter([said])
+    server.at_recipient = lambda _: next(replies, OK)
+    mail = asked(address())
+    await tell(client, mail)
+    shown = await ended(client, mail.mail_id)
+
+    assert (shown["state"], shown["made"][0]["code"]) == ("sent", "sender_refused")
+    assert await listed(client) == []
 
 
 async def test_admin_adds_lists_and_removes_a_suppression(

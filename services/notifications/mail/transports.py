@@ -18,6 +18,7 @@ from services.notifications.settings import SmtpServer
 IDLE_SECONDS = 20.0  # servers close idle connections after minutes
 _NO_MAILBOX = (521, 550, 551, 553, 556)
 _ENHANCED = re.compile(r"5\.([0-9]{1,3})\.[0-9]{1,3}(?= |$)")
+_OF_SENDER = ("5.1.7", "5.1.8")
 
 
 class NotSent(Exception):
@@ -191,20 +192,23 @@ def _refuse(code: int, said: bytes, *, at_recipient: bool) -> None:
         raise Away("busy", detail)
     if code < 500:
         raise Deferred("deferred", detail)
-    is_bounce = at_recipient and _says_no_mailbox(code, _text(said))
+    enhanced = _ENHANCED.match(_text(said))
+    if enhanced is not None and enhanced[0] in _OF_SENDER:  # some servers check the sender only here
+        raise Away("sender_refused", detail)
+    is_bounce = at_recipient and _says_no_mailbox(code, enhanced)
     raise Refused("no_such_address" if is_bounce else "refused", detail, is_bounce=is_bounce)
 
 
-def _says_no_mailbox(code: int, said: str) -> bool:
+def _says_no_mailbox(code: int, enhanced: re.Match[str] | None) -> bool:
     """Whether this recipient will never receive mail, as opposed to a refusal of us or of this mail.
 
     An enhanced status code (RFC 3463) is more exact than the code before it: 5.1.x is about the address,
-    5.2.1 means that its mailbox is disabled, and 5.4.x is about its domain.
+    5.2.1 means that its mailbox is disabled, and 5.4.1 and 5.4.4 that its domain accepts no mail. The rest of
+    5.4.x is about the way to it, such as a loop.
     """
-    enhanced = _ENHANCED.match(said)
     if enhanced is None:
         return code in _NO_MAILBOX
-    return enhanced[1] in ("1", "4") or enhanced[0].strip() == "5.2.1"
+    return enhanced[1] == "1" or enhanced[0] in ("5.2.1", "5.4.1", "5.4.4")
 
 
 def _text(said: bytes | str) -> str:
