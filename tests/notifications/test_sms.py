@@ -14,6 +14,7 @@ from services.notifications import breaker
 from services.notifications.app import create_app
 from services.notifications.models import DELIVERIES, PHONES
 from services.notifications.settings import Settings
+from services.notifications.sms.messages import LEASE_TIMEOUTS
 from services.notifications.sms.texts import SEGMENTS_MAX, segments, shortened
 from shared.clock import now
 from shared.data.database import Database
@@ -300,6 +301,11 @@ async def test_only_admins_send_test_messages_and_only_people_enter_phones(
 )
 def test_segments_are_counted_as_they_are_charged(text: str, expected: int) -> None:
     assert segments(text) == expected
+
+
+def test_lease_is_longer_than_the_wait_for_another_message_and_both_calls() -> None:
+    claimed_per_place, calls = 2, 2  # a search and the sending
+    assert claimed_per_place * calls < LEASE_TIMEOUTS
 
 
 def test_long_text_is_cut_to_three_segments() -> None:

@@ -18,8 +18,9 @@ from shared.work.changes import Changes
 
 NOTICE, CODE, TEST = "notice_sms", "phone_code", "test_sms"
 TEMPLATES = frozenset((NOTICE, CODE, TEST))
-# A lease covers the search for an earlier message, and the sending: each takes SMS_TIMEOUT_SECONDS.
-LEASE_TIMEOUTS = 4
+# A lease covers the search for an earlier message, and the sending: each takes up to SMS_TIMEOUT_SECONDS. A
+# message may first wait for another one, because twice as many are claimed as are sent at once.
+LEASE_TIMEOUTS = 6
 KEPT_FOR = timedelta(days=1)  # an older one only confuses
 _DAY = timedelta(days=1)
 
