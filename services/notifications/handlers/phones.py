@@ -24,7 +24,7 @@ def show_phone(caller: Caller, session: Session, phones: Phones) -> PhoneOut:
 
 
 def enter_phone(body: EnterPhone, caller: Caller, session: Session, phones: Phones, trail: Trail) -> PhoneOut:
-    """Enter your phone. A code is sent to it, which is valid for ten minutes; five codes per hour."""
+    """Enter your phone. A code is sent to it, which is valid for ten minutes; five codes a day."""
     trail.resource = caller.id
     phones.enter(session, caller.id, body.number)
     return _shown(session, phones, caller.id)
@@ -60,7 +60,7 @@ def send_test_sms(
         detail = f"An admin may send {TESTS_PER_HOUR} such messages per hour."
         raise TooManyRequests(detail, headers={"Retry-After": "600"})
     sms = Sms(TEST, body.to, body.body, caller.id)
-    state = messages.add(session, sms)
+    state, _ = messages.add(session, sms)
     trail.add(delivery=sms.id)
     return QueuedOut(delivery_id=sms.id, state=state)
 

@@ -17,6 +17,7 @@ from shared.ids import first_id, new_id
 from shared.work.changes import Changes
 
 NOTICE, CODE, TEST = "notice_sms", "phone_code", "test_sms"
+TOO_MANY = "too_many"
 TEMPLATES = frozenset((NOTICE, CODE, TEST))
 # A lease covers the search for an earlier message, and the sending: each takes up to SMS_TIMEOUT_SECONDS. A
 # message may first wait for another one, because twice as many are claimed as are sent at once.
@@ -47,14 +48,17 @@ class TextMessages(Deliveries):
         self._settings = settings
         self.is_off = settings.text_transport == "none"
 
-    def add(self, session: Session, sms: Sms) -> State:
-        """Queue a message; it is only stored if its number is suppressed or a daily limit is reached."""
+    def add(self, session: Session, sms: Sms) -> tuple[State, str | None]:
+        """Queue a message; it is only stored if its number is suppressed or a daily limit is reached.
+
+        Return its state, and the code that says why it is not sent.
+        """
         state, code = self._admitted(session, sms)
         expires = sms.expires or (sms.planned or now()) + KEPT_FOR
         content = {"to": sms.to, "text": shortened(sms.text)}
         draft = Draft(sms.id, sms.user_id, sms.template, sms.to, content, expires, sms.planned)
         self.store(session, draft, state, code)
-        return state
+        return state, code
 
     def may_call(self, number: str) -> bool:
         """Whether messages may be sent to the country of this number."""
@@ -66,18 +70,25 @@ class TextMessages(Deliveries):
         reason = self.suppressions.reason_for(session, Channel.SMS, sms.to, is_security=False)
         if reason is not None:
             return State.SUPPRESSED, reason
-        mine = DELIVERIES.c.to_hash == self.suppressions.hash(Channel.SMS, sms.to)
-        if self._today(session, mine, self._settings.sms_per_number_daily):
-            return State.SUPPRESSED, "too_many"
-        if self._today(session, DELIVERIES.c.channel == Channel.SMS, self._settings.sms_daily_max):
-            return State.SUPPRESSED, "too_many"
+        to_it = DELIVERIES.c.to_hash == self.suppressions.hash(Channel.SMS, sms.to)
+        settings, all_of_them = self._settings, DELIVERIES.c.channel == Channel.SMS
+        most = (settings.sms_daily_max + 1) // 2 if sms.template == CODE else settings.sms_daily_max
+        if self._today(session, sms.template, to_it, settings.sms_per_number_daily):
+            return State.SUPPRESSED, TOO_MANY
+        if self._today(session, sms.template, all_of_them, most):
+            return State.SUPPRESSED, TOO_MANY
         return State.QUEUED, None
 
-    def _today(self, session: Session, which: ColumnElement[bool], most: int) -> bool:
-        """Whether this many messages were sent within a day. Numbers that cost money are called in bulk."""
-        wanted = which, DELIVERIES.c.id >= first_id(now(), -_DAY), DELIVERIES.c.state != State.SUPPRESSED
+    def _today(self, session: Session, template: str, which: ColumnElement[bool], most: int) -> bool:
+        """Whether this many messages of a template were sent within a day. Fraudsters call costly numbers.
+
+        Other templates do not count: strangers can cause codes, and must not exhaust the limit of
+        notifications with them.
+        """
+        today = which, DELIVERIES.c.id >= first_id(now(), -_DAY)
+        sent = DELIVERIES.c.template == template, DELIVERIES.c.state != State.SUPPRESSED
         # Oldest first: once the limit is reached, all later rows are suppressed ones, and are not read.
-        some = select(DELIVERIES.c.id).where(*wanted).order_by(DELIVERIES.c.id).limit(most)
+        some = select(DELIVERIES.c.id).where(*today, *sent).order_by(DELIVERIES.c.id).limit(most)
         number = select(func.count()).select_from(some.subquery())
         return bool(session.connection().execute(number).scalar_one() >= most)
 

@@ -19,7 +19,7 @@ from services.notifications.errors import (
 from services.notifications.models import PHONES
 from services.notifications.preferences import lock
 from services.notifications.settings import Settings
-from services.notifications.sms.messages import CODE, Sms, TextMessages
+from services.notifications.sms.messages import CODE, TOO_MANY, Sms, TextMessages
 from shared.clock import now
 from shared.data.database import insert_into, one_row
 from shared.data.sealed import KeyMissing, SealBroken, SealedColumn
@@ -27,7 +27,7 @@ from shared.errors import TooManyRequests
 from shared.hashing import derived_key
 
 CODE_VALID = timedelta(minutes=10)
-CODES_PER_HOUR = 5
+CODES_PER_DAY = 5
 WRONG_MAX = 5
 
 
@@ -68,13 +68,8 @@ class Phones:
         if not self._messages.may_call(number):
             raise NumberNotAllowed
         lock(session, user_id)  # two requests at once cannot exceed the limit
-        if (
-            self._messages.recent(session, user_id, CODE, timedelta(hours=1), CODES_PER_HOUR)
-            >= CODES_PER_HOUR
-        ):
-            raise TooManyRequests(
-                f"An account may request {CODES_PER_HOUR} codes per hour.", headers={"Retry-After": "600"}
-            )
+        if self._messages.recent(session, user_id, CODE, timedelta(days=1), CODES_PER_DAY) >= CODES_PER_DAY:
+            raise _too_many(f"An account may request {CODES_PER_DAY} codes a day.")
         code, expires = f"{secrets.randbelow(10**6):06}", now() + CODE_VALID
         row = {
             "sealed": self.sealed.seal(user_id, number),
@@ -87,9 +82,11 @@ class Phones:
         adding = insert_into(session, PHONES).values(user_id=user_id, **row)
         session.connection().execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=row))
         text = f"Your code is {code}. It is valid for 10 minutes. Tell it to nobody."
-        state = self._messages.add(session, Sms(CODE, number, text, user_id, expires=expires))
+        state, reason = self._messages.add(session, Sms(CODE, number, text, user_id, expires=expires))
+        if reason == TOO_MANY:
+            raise _too_many("Too many codes were requested today.")
         if state is not State.QUEUED:
-            raise Suppressed
+            raise Suppressed(reason=reason)
 
     def confirm(self, session: Session, user_id: str, code: str) -> bool:
         """Confirm the number; return whether the code is right. A wrong one counts, so commit either way."""
@@ -112,3 +109,7 @@ class Phones:
 
     def _hash(self, user_id: str, code: str) -> str:
         return hmac.digest(self._key, f"{user_id} {code}".encode(), "sha256").hex()
+
+
+def _too_many(detail: str) -> TooManyRequests:
+    return TooManyRequests(detail, headers={"Retry-After": "3600"})
