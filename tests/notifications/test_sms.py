@@ -310,6 +310,27 @@ async def test_account_may_request_five_codes_a_day(client: httpx.AsyncClient, d
     assert again.status_code == 200
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
+async def test_message_that_waits_for_the_end_of_quiet_hours_is_not_sent_to_a_phone_of_before(
+    client: httpx.AsyncClient, server: Twilio, is_removed: bool
+) -> None:
+    me, mine, to = await with_phone(client, server, "order.changed")
+    at = now()
+    quiet = {"quiet_from": f"{at - timedelta(hours=2):%H:%M}", "quiet_to": f"{at + timedelta(hours=2):%H:%M}"}
+    timed = await client.put("/notifications/preferences/mails", json=quiet, headers=mine)
+    assert timed.status_code == 200, timed.text
+    await tell(client, placed(me), stepped(me, "confirmed", "shipped"))
+    (waiting, _) = (await client.get(f"/notifications/deliveries?user_id={me}", headers=ADMIN)).json()
+    if is_removed:
+        await client.delete(PHONE, headers=mine)
+    else:
+        await client.put(PHONE, json={"number": number()}, headers=mine)
+    shown = await client.get(f"/notifications/deliveries/{waiting['id']}", headers=ADMIN)
+
+    assert (waiting["state"], shown.json()["state"]) == ("queued", "cancelled")
+    assert len(server.to(to)) == 1, "the code"
+
+
 def age(database_url: str, delivery_id: str, by: timedelta) -> None:
     """Make a delivery older than it is."""
     database = Database(database_url, pool_size=1)

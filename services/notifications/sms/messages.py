@@ -60,6 +60,13 @@ class TextMessages(Deliveries):
         self.store(session, draft, state, code)
         return state, code
 
+    def cancel_waiting(self, session: Session, user_id: str) -> None:
+        """Cancel the notifications and codes of an account that have not been sent yet."""
+        mine = DELIVERIES.c.user_id == user_id, DELIVERIES.c.state == State.QUEUED
+        wanted = select(DELIVERIES.c.id).where(*mine, DELIVERIES.c.template.in_((NOTICE, CODE)))
+        for delivery_id in session.connection().execute(wanted.order_by(DELIVERIES.c.id)).scalars().all():
+            self.cancel(session, delivery_id)
+
     def may_call(self, number: str) -> bool:
         """Whether messages may be sent to the country of this number."""
         return not self._settings.sms_prefixes or number.startswith(self._settings.sms_prefixes)

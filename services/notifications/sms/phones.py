@@ -70,6 +70,7 @@ class Phones:
         lock(session, user_id)  # two requests at once cannot exceed the limit
         if self._messages.recent(session, user_id, CODE, timedelta(days=1), CODES_PER_DAY) >= CODES_PER_DAY:
             raise _too_many(f"An account may request {CODES_PER_DAY} codes a day.")
+        self._messages.cancel_waiting(session, user_id)  # to the phone before
         code, expires = f"{secrets.randbelow(10**6):06}", now() + CODE_VALID
         row = {
             "sealed": self.sealed.seal(user_id, number),
@@ -104,6 +105,8 @@ class Phones:
         return is_right
 
     def remove(self, session: Session, user_id: str) -> bool:
+        """Delete the number, and cancel what waits to be sent to it; return False if there is none."""
+        self._messages.cancel_waiting(session, user_id)
         gone = delete(PHONES).where(PHONES.c.user_id == user_id)
         return bool(session.connection().execute(gone).rowcount)
 
