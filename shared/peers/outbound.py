@@ -201,15 +201,20 @@ class Outbound:
 
     @asynccontextmanager
     async def _place(self, host: _Host) -> AsyncIterator[None]:
-        """Wait for one of the host's slots and one of ours, so that a slow host blocks only a few calls."""
+        """Wait for one of the host's slots and one of ours, so that a slow host blocks only a few calls.
+
+        A call that gets none in half of its time is `busy`, and was not made. The host then always has the
+        other half, so that `late` says something about it, and means that it may have received the call.
+        """
         host.active += 1
-        started, waited = time.monotonic(), None
+        has_place = False
         try:
-            async with asyncio.timeout(self._seconds_max), host.places, self._places:
-                waited = time.monotonic() - started
+            async with asyncio.timeout(self._seconds_max / 2) as limit, host.places, self._places:
+                has_place = True
+                limit.reschedule((limit.when() or 0.0) + self._seconds_max / 2)
                 yield
         except TimeoutError as error:
-            raise CallFailed(reason_for_timeout(waited, self._seconds_max)) from error
+            raise CallFailed("late" if has_place else "busy") from error
         finally:
             host.active -= 1
 
@@ -287,11 +292,6 @@ def tls_context(settings: OutboundSettings) -> ssl.SSLContext:
     trust.load_default_certs()
     trust.load_verify_locations(settings.outbound_ca_file)
     return trust
-
-
-def reason_for_timeout(waited: float | None, seconds_max: float) -> str:
-    """Return `busy` if the call spent most of its time waiting for a slot, or never got one."""
-    return "late" if waited is not None and waited < seconds_max / 2 else "busy"
 
 
 def read_url(url: str) -> SplitResult:

@@ -222,6 +222,25 @@ async def test_mail_whose_response_was_lost_waits_for_its_event_and_is_not_sent_
     assert len(fake.to(mail.email)) == 1
 
 
+async def test_mails_that_wait_for_a_slow_provider_are_not_sent_twice(sending: Start, fake: SendGrid) -> None:
+    fake.reply = lambda: Reply(late=1.4)
+    mails = [asked(address()) for _ in range(20)]
+    async with sending(mail_timeout_seconds=2.0, mail_workers=20) as client:
+        await tell(client, *mails)
+        for mail in mails:
+            path = f"/notifications/deliveries/{mail.mail_id}"
+            async with asyncio.timeout(SECONDS):
+                while not is_settled((await client.get(path, headers=ADMIN)).json()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+
+    assert [len(fake.to(mail.email)) for mail in mails] == [1] * 20
+
+
+def is_settled(shown: dict[str, Any]) -> bool:
+    """Whether a mail was sent, or its response was lost: then it waits for an event."""
+    return shown["state"] == "sent" or any(one["outcome"] == "unknown" for one in shown["made"])
+
+
 async def test_without_events_a_mail_whose_response_was_lost_is_sent_again_with_the_same_id(
     sending: Start, fake: SendGrid
 ) -> None:

@@ -555,11 +555,26 @@ class TestSlots:
             client._seconds_max = SECONDS
             assert (await client.call("GET", url)).status == 200
 
-    @pytest.mark.parametrize(
-        ("waited", "reason"), [(None, "busy"), (0.0, "late"), (4.9, "late"), (5.0, "busy"), (9.9, "busy")]
-    )
-    def test_host_is_late_only_if_it_had_most_of_the_time(self, waited: float | None, reason: str) -> None:
-        assert outbound.reason_for_timeout(waited, 10.0) == reason
+    async def test_call_that_got_a_slot_is_late_and_one_that_gets_it_too_late_is_not_made(
+        self, make: Open
+    ) -> None:
+        calls, closing = 0, asyncio.Event()
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal calls
+            await reader.readuntil(b"\r\n\r\n")
+            calls += 1
+            await closing.wait()
+            writer.close()
+
+        client = make(seconds_max=0.5)
+        async with serving(hang) as port:
+            made = [failure(client.call("GET", f"http://127.0.0.1:{port}/")) for _ in range(20)]
+            reasons = await asyncio.gather(*made)
+            closing.set()
+
+        assert (reasons.count("late"), reasons.count("busy")) == (outbound.PER_HOST_MAX, 12)
+        assert calls <= outbound.PER_HOST_MAX
 
 
 def counted(outcome: str) -> float:
