@@ -26,7 +26,7 @@ def log(sqlite_log: Log) -> Log:
 def findings(log: Log, lines: list[bytes]) -> tuple[list[Any], list[Any]]:
     """Return the faults, without that of the signature at the end, which any change causes."""
     checked = log.check(lines)
-    faults = [one[:2] for one in checked.faults if "after the end of the file had been signed" not in one.detail]
+    faults = [one[:2] for one in checked.faults if "the end of the file had been signed" not in one.detail]
     return faults, [one[:2] for one in checked.unproven]
 
 
