@@ -16,7 +16,6 @@ from services.notifications.app import create_app
 from services.notifications.models import DELIVERIES, PHONES
 from services.notifications.settings import Settings
 from services.notifications.sms.messages import LEASE_TIMEOUTS
-from services.notifications.sms.texts import SEGMENTS_MAX, segments, shortened
 from shared.clock import now
 from shared.data.database import Database
 from shared.ids import first_id, new_id
@@ -358,36 +357,9 @@ async def test_only_admins_send_test_messages_and_only_people_enter_phones(
             assert (answer.status_code, answer.json()["code"]) == (409, "texts_are_off")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a" * 160, 1),
-        ("a" * 161, 2),
-        ("€" * 80, 1),
-        ("€" * 81, 2),
-        ("a" * 306, 2),
-        ("a" * 307, 3),
-        ("Ж" * 70, 1),
-        ("Ж" * 71, 2),
-        ("😀" * 35, 1),
-        ("😀" * 67, 3),  # 33 fit into a segment, because none is split
-    ],
-)
-def test_segments_are_counted_as_they_are_charged(text: str, expected: int) -> None:
-    assert segments(text) == expected
-
-
 def test_lease_is_longer_than_the_wait_for_another_message_and_both_calls() -> None:
     claimed_per_place, calls = 2, 2  # a search and the sending
     assert claimed_per_place * calls < LEASE_TIMEOUTS
-
-
-def test_long_text_is_cut_to_three_segments() -> None:
-    for text in ("word " * 200, "Ж" * 500, "😀" * 300):
-        cut = shortened(text)
-        assert segments(cut) == SEGMENTS_MAX
-        assert cut.endswith("...")
-    assert shortened("a\nb\tc") == "a b c"
 
 
 def test_half_an_account_at_twilio_is_refused(make_settings: Callable[..., Any]) -> None:
