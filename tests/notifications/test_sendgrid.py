@@ -287,6 +287,64 @@ async def test_event_suppresses_its_address_and_marks_its_mail(
     assert again.status_code == 409
 
 
+async def test_event_that_no_database_can_store_does_not_hold_up_others(client: httpx.AsyncClient) -> None:
+    odd, good, mail = address(), address(), asked(address())
+    await tell(client, mail)
+    await ended(client, mail.mail_id)
+    text = "550 \0 \ud800 unknown"
+    events = [
+        event("bounce", odd, type="bounce", reason=text, delivery_id="\0", sg_message_id=text),
+        event("bounce", good, type="bounce", delivery_id="\udfff"),
+        event("bounce", f"{text}@example.com", type="bounce"),
+        event("bounce", mail.email, type="bounce", reason=text, delivery_id=mail.mail_id, sg_message_id=text),
+        *({**event("bounce", address(), type="bounce"), "sg_event_id": one} for one in ("\0", "\ud800")),
+    ]
+    answer = await post(client, events)
+    listed = (await client.get("/notifications/suppressions", headers=ADMIN)).json()
+    lifted = [
+        await client.post("/notifications/suppressions/lift", json={"email": one}, headers=ADMIN)
+        for one in (odd, good, mail.email)
+    ]
+    found = await ended(client, mail.mail_id)
+
+    assert answer.status_code == 204, answer.text
+    assert len(listed) == 3
+    assert [one.is_success for one in lifted] == [True] * 3
+    assert (found["code"], found["error"]) == ("bounced", "550 ? ? unknown")
+
+
+async def test_bounce_that_is_told_before_the_response_was_noted_counts(
+    client: httpx.AsyncClient, fake: SendGrid
+) -> None:
+    mail, is_told = asked(address()), threading.Event()
+
+    def wait() -> Reply:
+        is_told.wait(SECONDS)
+        return Reply()
+
+    fake.reply = wait
+    await tell(client, mail)
+    async with asyncio.timeout(SECONDS):
+        while await state_of(client, mail.mail_id) != "sending":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await post(client, [event("bounce", mail.email, type="bounce", delivery_id=mail.mail_id)])
+    before = await state_of(client, mail.mail_id)
+    is_told.set()
+    fake.reply = Reply
+    other = asked(address())
+    await tell(client, other)
+    await ended(client, other.mail_id)
+    found = await ended(client, mail.mail_id)
+
+    assert before == "failed"
+    assert (found["state"], found["code"], found["attempts"]) == ("failed", "bounced", 1)
+
+
+async def state_of(client: httpx.AsyncClient, delivery_id: str) -> str:
+    shown = (await client.get(f"/notifications/deliveries/{delivery_id}", headers=ADMIN)).json()
+    return str(shown["state"])
+
+
 async def test_event_that_was_told_twice_is_applied_once(client: httpx.AsyncClient) -> None:
     to = address()
     told = event("spamreport", to)

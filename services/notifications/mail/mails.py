@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlmodel import Session
 
 from services.notifications.deliveries import Deliveries, Draft, State
@@ -12,7 +12,7 @@ from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.templates import SECURITY
-from services.notifications.models import DELIVERIES
+from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX
 from services.notifications.settings import Settings
 from services.notifications.suppressions import Suppressions
 from shared.clock import now
@@ -76,12 +76,27 @@ class Mails(Deliveries):
         taken = select(DELIVERIES.c.id).where(DELIVERIES.c.provider_id == provider_id)
         if execute(taken).first() is not None:
             return
-        mine = DELIVERIES.c.id == mail_id, DELIVERIES.c.provider_id.is_(None)
-        execute(update(DELIVERIES).where(*mine).values(provider_id=provider_id))
+        # Locks in the order of a courier: the work, then its delivery.
         work = self.queue.table
         idle = work.c.id == self._work_id(mail_id), work.c.lease.is_(None)
         if execute(update(work).where(*idle).values(due=clock(session))).rowcount:
             self._changes.note(session, self.queue.name)
+        mine = DELIVERIES.c.id == mail_id, DELIVERIES.c.provider_id.is_(None)
+        execute(update(DELIVERIES).where(*mine).values(provider_id=provider_id))
+
+    def bounced(self, session: Session, mail_id: str, error: str) -> None:
+        """Note that a mail was accepted and came back, even if its response has not been noted yet.
+
+        Without its work, a courier that is about to note it as sent finds its lease lost.
+        """
+        execute, work = session.connection().execute, self.queue.table
+        execute(delete(work).where(work.c.id == self._work_id(mail_id)))
+        open_attempts = ATTEMPTS.c.delivery_id == mail_id, ATTEMPTS.c.finished.is_(None)
+        execute(update(ATTEMPTS).where(*open_attempts).values(finished=now(), outcome="sent"))
+        states = State.QUEUED, State.SENDING, State.SENT
+        mine = DELIVERIES.c.id == mail_id, DELIVERIES.c.state.in_(states)
+        values = {"state": State.FAILED, "code": "bounced", "error": error[:ERROR_CHARACTERS_MAX]}
+        execute(update(DELIVERIES).where(*mine).values(finished=now(), **values))
 
     def _admitted(self, session: Session, mail: Mail) -> tuple[State, str | None]:
         try:

@@ -11,17 +11,16 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA256
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlmodel import Session
 
-from services.notifications.deliveries import State
 from services.notifications.errors import BadEvents, BadSignature
 from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.keys import sendgrid_key
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.sendgrid import DELIVERY, provider_id
-from services.notifications.models import DELIVERIES, ERROR_CHARACTERS_MAX, PROVIDER_EVENTS
+from services.notifications.models import DELIVERIES, ID_CHARACTERS, PROVIDER_EVENTS
 from services.notifications.reasons import Reason
 from services.notifications.settings import Settings
 from shared.clock import now
@@ -84,7 +83,8 @@ class ProviderEvents:
 
     def apply(self, session: Session, events: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         """Apply those that are new; return how many there were, and how many suppressed an address."""
-        fresh = _first_seen(session, events)
+        # What no database stores cannot be ours, and must not hold up the events of others.
+        fresh = _first_seen(session, [one for one in events if _is_storable(one["sg_event_id"])])
         # In an order of the rows that they lock, so that two calls at once do not wait for each other.
         by_address = sorted(fresh, key=lambda one: str(one.get("email")))
         suppressed = sum(self._suppress(session, one) for one in by_address)
@@ -96,7 +96,7 @@ class ProviderEvents:
 
     def _suppress(self, session: Session, event: Mapping[str, Any]) -> bool:
         reason, email = reason_of(event), event.get("email")
-        if reason is None or not isinstance(email, str):
+        if reason is None or not isinstance(email, str) or not _is_storable(email):
             return False
         try:
             read_address(email)
@@ -107,20 +107,18 @@ class ProviderEvents:
 
     def _deliveries(self, session: Session, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         """Return the ids of our mails that the events are about; others use the same account."""
-        wanted = {one for event in events if isinstance(one := event.get(DELIVERY), str) and len(one) <= 36}
+        named = {one for event in events if isinstance(one := event.get(DELIVERY), str)}
+        wanted = {one for one in named if len(one) <= ID_CHARACTERS and _is_storable(one)}
         mine = DELIVERIES.c.id.in_(wanted), DELIVERIES.c.channel == Channel.EMAIL
         found = session.connection().execute(select(DELIVERIES.c.id).where(*mine).order_by(DELIVERIES.c.id))
         return {one: one for one in found.scalars()}
 
     def _note(self, session: Session, delivery_id: str, event: Mapping[str, Any]) -> None:
         kind, message_id = event.get("event"), event.get("sg_message_id")
-        if kind in _ACCEPTED and isinstance(message_id, str) and message_id:
+        if kind in _ACCEPTED and isinstance(message_id, str) and message_id and _is_storable(message_id):
             self._mails.accepted(session, delivery_id, provider_id(message_id))
         if kind in _FAILED and reason_of(event) is not None:
-            sent = DELIVERIES.c.id == delivery_id, DELIVERIES.c.state == State.SENT
-            error = str(event.get("reason") or "")[:ERROR_CHARACTERS_MAX]
-            values = {"state": State.FAILED, "code": "bounced", "error": error}
-            session.connection().execute(update(DELIVERIES).where(*sent).values(values))
+            self._mails.bounced(session, delivery_id, _storable(str(event.get("reason") or "")))
 
 
 def reason_of(event: Mapping[str, Any]) -> Reason | None:
@@ -135,11 +133,16 @@ def reason_of(event: Mapping[str, Any]) -> Reason | None:
 
 def _id(event: Mapping[str, Any]) -> str | None:
     found = event.get("sg_event_id")
-    return (
-        found
-        if isinstance(found, str) and 0 < len(found) <= ID_CHARACTERS_MAX and "\0" not in found
-        else None
-    )
+    return found if isinstance(found, str) and 0 < len(found) <= ID_CHARACTERS_MAX else None
+
+
+def _storable(text: str) -> str:
+    """Replace what PostgreSQL refuses: NUL, and halves of surrogate pairs, which JSON can name."""
+    return text.replace("\0", "?").encode(errors="replace").decode()
+
+
+def _is_storable(text: str) -> bool:
+    return text == _storable(text)
 
 
 def _first_seen(session: Session, events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
