@@ -1,12 +1,10 @@
 """Sends queued events to the Measurement Protocol of GA4, each by one replica."""
 
 import asyncio
-import contextlib
 import json
 import random
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import urlencode
 
 import structlog
@@ -14,18 +12,17 @@ from prometheus_client import Counter
 from sqlmodel import Session
 
 from services.notifications.analytics.events import EVENT_AGE_MAX, QUEUE, Analytics, Measured
+from services.notifications.queue_loop import QueueLoop
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
 from shared.peers.outbound import BadAddress, CallFailed, Outbound
-from shared.process.tasks import end
 from shared.work.changes import Changes
 from shared.work.leased import Leased, LeaseLost, pause_after
 
 AT_ONCE = 8
 RETRY_FIRST, RETRY_MAX = timedelta(seconds=30), timedelta(hours=1)
-AFTER_FAULT_SECONDS = 5.0
 ANSWER_BYTES_MAX = 16 * 1024
 _OWN_FAULTS = ("resting", "busy")
 
@@ -44,7 +41,7 @@ def calls_to_google(settings: Settings) -> Outbound:
     )
 
 
-class AnalyticsSender:
+class AnalyticsSender(QueueLoop):
     """Sends while it is open: `async with AnalyticsSender(…)`."""
 
     def __init__(
@@ -55,51 +52,18 @@ class AnalyticsSender:
         changes: Changes,
         outbound: Outbound,
     ) -> None:
-        self._database, self._analytics, self._changes = database, analytics, changes
-        self._outbound = outbound
+        super().__init__(QUEUE, "analytics", changes, settings.analytics_timeout_seconds)
+        self._database, self._analytics, self._outbound = database, analytics, outbound
         named = {
             "measurement_id": settings.ga4_measurement_id,
             "api_secret": settings.ga4_api_secret.get_secret_value(),
         }
         self._url = f"{settings.ga4_url.rstrip('/')}/mp/collect?{urlencode(named)}"
-        self._seconds_max = settings.analytics_timeout_seconds
-        self._stopping = asyncio.Event()
 
-    async def __aenter__(self) -> Self:
-        self._stopping.clear()
-        self._task = asyncio.create_task(self._always(), name="analytics")
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        """Finish the calls that are being made."""
-        self._stopping.set()
-        self._changes.wake(QUEUE)
-        _, late = await asyncio.wait([self._task], timeout=self._seconds_max)
-        await end(late)
+    async def close(self) -> None:
         await self._outbound.close()
 
-    async def _always(self) -> None:
-        with self._changes.following(QUEUE) as follower:
-            while not self._stopping.is_set():
-                try:
-                    if await self._turn():
-                        continue
-                except Problem as error:
-                    log.warning("analytics_paused", error=repr(error))
-                    await self._rest(AFTER_FAULT_SECONDS)
-                except Exception:
-                    log.exception("analytics_interrupted")
-                    await self._rest(AFTER_FAULT_SECONDS)
-                else:
-                    await follower.changed()
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-
-    async def _turn(self) -> bool:
+    async def turn(self) -> bool:
         """Send a few events; return whether there were any."""
         if not await self._database.read(self._analytics.queue.is_due):
             return False
