@@ -148,6 +148,10 @@ async def test_without_configuration_or_consent_nothing_is_queued(
     assert google.calls == []
 
 
+def test_times_and_names_with_colons_are_no_addresses() -> None:
+    assert events.fault_of("search", {"term": "std::map :: at 10:30:00, 100% of a:b"}) is None
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -157,6 +161,9 @@ async def test_without_configuration_or_consent_nothing_is_queued(
         ({"params": {"mail": "to ann@example.com"}}, "params.mail"),
         ({"params": {"from": "192.0.2.17"}}, "params.from"),
         ({"params": {"from": "2001:db8:0:0:0:0:0:1"}}, "params.from"),
+        ({"params": {"from": "[fe80::1%eth0]:80"}}, "params.from"),
+        ({"params": {"from": "ip=::1."}}, "params.from"),
+        ({"params": {"page": "/?mail=a%40b.de"}}, "params.page"),
         ({"params": {"user_id": "x"}}, "params.user_id"),
         ({"params": {"x": "a" * 101}}, "params.x"),
         ({"params": {f"p{one}": 1 for one in range(26)}}, "params"),

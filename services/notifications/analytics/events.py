@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address
+from urllib.parse import unquote
 
 from sqlalchemy import select, update
 from sqlmodel import Session
@@ -45,6 +47,7 @@ _RESERVED_PARAMS = frozenset("user_id client_id session_id session_number fireba
 _PERSONAL = re.compile(
     r"[^\s@]@[^\s@]|\b\d{1,3}(?:\.\d{1,3}){3}\b|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){3,7}"
 )
+_WITH_COLONS = re.compile(r"[\w.]*:[\w.:]+")
 
 Value = str | int | float | bool
 
@@ -74,9 +77,22 @@ def fault_of(name: str, params: Mapping[str, Value]) -> tuple[str, str, str] | N
     for key, value in params.items():
         if key in _RESERVED_PARAMS or key.startswith(_RESERVED_BEGINS):
             return f"params.{key}", "reserved_name", "is reserved by Google Analytics"
-        if isinstance(value, str) and _PERSONAL.search(value):
+        if isinstance(value, str) and _is_personal(value):
             return f"params.{key}", "personal_data", "must contain neither e-mail addresses nor IP addresses"
     return None
+
+
+def _is_personal(text: str) -> bool:
+    """Whether a text, or what it means in a URL, names an e-mail address or an IP address."""
+    texts = text, unquote(text)
+    return any(_PERSONAL.search(one) or any(map(_is_ipv6, _WITH_COLONS.findall(one))) for one in texts)
+
+
+def _is_ipv6(word: str) -> bool:
+    try:
+        return not IPv6Address(word.strip(".")).is_unspecified  # `::` is more often punctuation
+    except ValueError:
+        return False
 
 
 class Analytics:
