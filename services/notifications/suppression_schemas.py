@@ -1,12 +1,14 @@
 """The request and response bodies of suppressions."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from services.notifications.kinds import Channel
 from services.notifications.mail.schemas import Email
 from services.notifications.reasons import Reason
+from services.notifications.sms.schemas import Number
 from shared.http.schemas import Input, Output, example
 from shared.lists.pagination import PageQuery
 
@@ -40,19 +42,32 @@ class SuppressionOut(Output):
     until: datetime | None
 
 
-class AddSuppression(Input):
-    """An address to which nothing is sent: for some days, or until the suppression is removed."""
+class AllowAddress(Input):
+    """An e-mail address, or the number of a phone; one of them."""
+
+    # As in auth: JSON Schema alone cannot express that exactly one is required.
+    model_config = example({"email": "ann@example.com"})
+
+    email: Email | None = None
+    number: Number | None = None
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.email is None) == (self.number is None):
+            raise ValueError("give email or number, and only one of them")
+        return self
+
+    @property
+    def to(self) -> tuple[Channel, str]:
+        return (Channel.SMS, self.number) if self.number else (Channel.EMAIL, self.email or "")
+
+
+class AddSuppression(AllowAddress):
+    """An address or number to which nothing is sent: for some days, or until the suppression is removed."""
 
     model_config = example({"email": "ann@example.com", "days": 30})
 
-    email: Email
     days: Annotated[int, Field(ge=1, le=DAYS_MAX)] | None = None
-
-
-class AllowAddress(Input):
-    model_config = example({"email": "ann@example.com"})
-
-    email: Email
 
 
 class AllowedOut(Output):

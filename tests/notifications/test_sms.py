@@ -330,6 +330,27 @@ async def test_message_that_waits_for_the_end_of_quiet_hours_is_not_sent_to_a_ph
     assert len(server.to(to)) == 1, "the code"
 
 
+async def test_admin_suppresses_a_number_and_lifts_that(client: httpx.AsyncClient, server: Twilio) -> None:
+    (_, mine), to = person(), number()
+    paths = "/notifications/suppressions", "/notifications/suppressions/lift"
+    added = await client.post(paths[0], json={"number": to, "days": 3}, headers=ADMIN)
+    refused = await client.put(PHONE, json={"number": to}, headers=mine)
+    lifted = [(await client.post(paths[1], json={"number": to}, headers=ADMIN)).json() for _ in range(2)]
+    entered = await client.put(PHONE, json={"number": to}, headers=mine)
+    both, none, bad = {"number": to, "email": "ann@example.com"}, dict[str, str](), {"number": "030"}
+    wrong = [await client.post(one, json=body, headers=ADMIN) for one in paths for body in (both, none, bad)]
+
+    assert (added.status_code, added.json()["channel"], added.json()["reason"]) == (201, "sms", "admin")
+    assert (refused.status_code, refused.json()["code"], refused.json()["reason"]) == (
+        409,
+        "suppressed",
+        "admin",
+    )
+    assert lifted == [{"was_suppressed": True}, {"was_suppressed": False}]
+    assert entered.status_code == 200
+    assert [one.status_code for one in wrong] == [422] * 6
+
+
 def age(database_url: str, delivery_id: str, by: timedelta) -> None:
     """Make a delivery older than it is."""
     database = Database(database_url, pool_size=1)

@@ -2,7 +2,6 @@
 
 from sqlmodel import Session
 
-from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.models import SUPPRESSIONS
 from services.notifications.reasons import Reason
@@ -31,15 +30,16 @@ def list_suppressions(query: ListSuppressions, session: Session) -> Page[Suppres
 def add_suppression(
     body: AddSuppression, caller: Caller, session: Session, suppressions: Suppressions, trail: Trail
 ) -> SuppressionOut:
-    """Send nothing to an address any more, not even mails about security.
+    """Send nothing to an address or a number any more, not even what is about security.
 
     If an admin had suppressed it already, only its end changes.
     """
     try:
-        read_address(body.email)
+        if body.email is not None:
+            read_address(body.email)
     except BadAddress as error:
         raise Invalid(errors=[FieldFault(field="email", code="bad_address", message=str(error))]) from error
-    row = suppressions.add(session, Channel.EMAIL, body.email, Reason.ADMIN, by=caller.id, days=body.days)
+    row = suppressions.add(session, *body.to, Reason.ADMIN, by=caller.id, days=body.days)
     trail.add(channel=row["channel"], reason=row["reason"])
     return SuppressionOut.unchecked(row)
 
@@ -55,7 +55,7 @@ def remove_suppression(
 def allow_address(
     body: AllowAddress, session: Session, suppressions: Suppressions, trail: Trail
 ) -> AllowedOut:
-    """Remove all suppressions of an address."""
-    reasons = suppressions.lift(session, Channel.EMAIL, body.email)
+    """Remove all suppressions of an address or a number."""
+    reasons = suppressions.lift(session, *body.to)
     trail.add(reasons=reasons)
     return AllowedOut(was_suppressed=bool(reasons))
