@@ -42,17 +42,20 @@ def write(session: Session, profile: Profile, member: TeamMember) -> None:
 
 def outdated(session: Session, after: str) -> tuple[str | None, list[str]]:
     """Look at the next batch of members; return the last, if there are more, and whose cards are wrong."""
-    joined = select(TeamMember, Profile).join(Profile, PROFILES.c.id == MEMBERS.c.user_id)
-    batch = joined.where(MEMBERS.c.user_id > after).order_by(MEMBERS.c.user_id).limit(BATCH_MEMBERS)
-    people = session.execute(batch).all()
-    ids = [member.user_id for member, _ in people]
+    batch = select(TeamMember).where(MEMBERS.c.user_id > after).order_by(MEMBERS.c.user_id)
+    members = session.execute(batch.limit(BATCH_MEMBERS)).scalars().all()
+    ids = [member.user_id for member in members]
+    # Not joined: PostgreSQL would read all profiles for it.
+    profiles = session.execute(select(Profile).where(PROFILES.c.id.in_(ids))).scalars()
+    profile_of = {profile.id: profile for profile in profiles}
     kept: dict[str, dict[str, Any]] = {user_id: {} for user_id in ids}
     found = select(CARDS.c.user_id, CARDS.c.audience, CARDS.c.card).where(CARDS.c.user_id.in_(ids))
     for row in session.connection().execute(found):
         kept[row.user_id][row.audience] = row.card
     wrong = [
         member.user_id
-        for member, profile in people
+        for member in members
+        if (profile := profile_of.get(member.user_id)) is not None
         if profile.is_deleted or kept[member.user_id] != _cards_of(profile, member)
     ]
     return (ids[-1] if len(ids) == BATCH_MEMBERS else None), wrong
