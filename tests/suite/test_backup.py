@@ -23,6 +23,8 @@ from tests.gatehouse.test_backup_files import contents
 from tests.suite.accounts import LAPTOP, register, sign_in_admin
 from tests.suite.conftest import ROOT, Suite, postgresql_databases, running_suite
 
+pytestmark = pytest.mark.prove
+
 PASSPHRASE = "a passphrase of the tests"
 SECONDS = 120
 
@@ -79,7 +81,7 @@ def run(suite: Suite, *words: str, code: int = 0, more: dict[str, str] | None = 
     return str(done.stdout if code == 0 else done.stderr)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.prove)])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def old_and_new(request: pytest.FixtureRequest) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
     """The databases of the suite that is lost, and those that the backup is restored to."""
     if request.param == "sqlite":
@@ -176,7 +178,6 @@ class Rows:
             connection.close()
 
 
-@pytest.mark.prove
 async def test_killed_backup_leaves_no_archive_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     backups = tmp_path / "backups"
     with running_suite(tmp_path / "data") as suite:
