@@ -22,8 +22,8 @@ class StoredFolder:
 
     name: str
     path: Path
+    # Whether people create files in it as they like: one that cannot be copied then stops no backup.
     is_of_people: bool = False
-    """Whether people create files in it as they like: one that cannot be copied then stops no backup."""
 
 
 class Hold:
