@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from services.notifications.breaker import Breaker, Outcome
@@ -107,9 +108,15 @@ class Courier(QueueLoop):
         self._breaker.note(outcome)
         self._carrier.sent.labels(outcome.kind).inc()
         try:
-            await self._database.run(self._settle, job, outcome)
+            await self._record(job, outcome)
         except LeaseLost:
             self._log(log.warning, "lease_lost", job.leased.body, outcome=outcome.kind)
+
+    async def _record(self, job: Job, outcome: Outcome) -> None:
+        try:
+            await self._database.run(self._settle, job, outcome)
+        except IntegrityError:  # another delivery has just claimed the same message, which is visible now
+            await self._database.run(self._settle, job, outcome)
 
     def _claim(self, session: Session, number: int) -> tuple[int, list[Job]]:
         """Lease deliveries, and write the attempts of those to send; return how many were leased, and those.
