@@ -286,11 +286,12 @@ async def test_codes_that_a_stranger_requests_do_not_stop_the_messages_to_others
         to_ann = [await client.put(PHONE, json={"number": to}, headers=hers) for _ in range(5)]
         to_all = [await client.put(PHONE, json={"number": number()}, headers=his) for _ in range(6)]
         await tell(client, placed(ann), stepped(ann, "confirmed", "shipped"))
-        texts = await arrived(server, to, 6)
+        async with asyncio.timeout(SECONDS):  # not for the codes: a newer one cancels those that wait
+            while not any(one.startswith("Your order is on its way") for one in server.to(to)):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
     assert [one.status_code for one in to_ann] == [200] * 4 + [429], "five codes to one number"
     assert [one.status_code for one in to_all] == [200] * 2 + [429] * 4, "half of all messages"
-    assert any(one.startswith("Your order is on its way") for one in texts)
 
 
 async def test_account_may_request_five_codes_a_day(client: httpx.AsyncClient, database_url: str) -> None:
