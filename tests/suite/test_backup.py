@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -116,7 +117,7 @@ async def test_everything_acknowledged_before_a_backup_is_there_after_a_restore(
     for url in new.values():  # as a newer version would have added one
         with psycopg.connect(url) as server:
             server.execute("CREATE TABLE later (id text)")
-    other = {"AUTH_KEY_SECRET": "another" * 9}
+    other = {"AUTH_KEY_SECRET": secrets.token_hex(32)}
     assert "another KEY_SECRET" in run(suite, "restore", str(backup), "--replace", code=1, more=new | other)
     run(suite, "restore", str(backup), "--replace", more=new)
     assert [path.name for path in data.glob("replaced-*/**/auth.*")] == ["auth.pgdump" if new else "auth.db"]
