@@ -23,18 +23,20 @@ _PIECE_BYTES = 1 << 20
 _RESET_OUTBOX = "UPDATE outbox SET sent_as = NULL, sent_in = NULL, lease = NULL, leased_until = NULL"
 # Also what a newer version has added, which its migrations would find in their way.
 _EMPTY = """
+    SET LOCAL client_min_messages = warning;
     DO $$ DECLARE one record; BEGIN
         FOR one IN SELECT nspname FROM pg_namespace
             WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', current_schema())
             AND pg_has_role(nspowner, 'USAGE')
         LOOP EXECUTE format('DROP SCHEMA %I CASCADE', one.nspname); END LOOP;
-        FOR one IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c
+        FOR one IN SELECT c.oid::regclass::text AS name, c.relkind FROM pg_class c
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'a', 'i'))
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+            ORDER BY c.relkind = 'S'  -- most go with their tables
         LOOP EXECUTE format('DROP %s IF EXISTS %s CASCADE', CASE one.relkind WHEN 'v' THEN 'VIEW'
             WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, one.name);
         END LOOP;
-        FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p
+        FOR one IN SELECT p.oid::regprocedure::text AS name FROM pg_proc p
             WHERE p.pronamespace = current_schema()::regnamespace
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
         LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', one.name); END LOOP;
@@ -195,7 +197,8 @@ def _run(program: str, url: str, options: list[str], *, connects: bool = True) -
         ) from None
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise NotDone(f"{parsed.database}: {lines[0]}")
+        reason = next((line for line in lines if "error:" in line.lower()), lines[0])
+        raise NotDone(f"{parsed.database}: {reason}")
 
 
 def _plain(url: URL) -> str:

@@ -36,6 +36,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "__init__.py",
         "conftest.py",
         "databases.py",
+        "bytecode.py",
         "halves.py",
         "conformance.py",
         "support/__init__.py",
