@@ -19,11 +19,20 @@ from tests.inventory.support import ADMIN_ID, SECONDS, USER, add_account, listed
 PATH = "/admin/changes"
 
 
+APPROVER_ID = new_id()
+
+
 def admin_headers(account_id: str, **claims: Any) -> dict[str, str]:
+    """Return the headers of an admin who has just signed in: after 15 minutes that is no longer recent."""
     return bearer(token(account_id, role="admin", auth_time=int(time.time()), acr="1", **claims))
 
 
-ONE, OTHER = admin_headers(ADMIN_ID), admin_headers(new_id())
+def asker() -> dict[str, str]:
+    return admin_headers(ADMIN_ID)
+
+
+def approver() -> dict[str, str]:
+    return admin_headers(APPROVER_ID)
 
 
 @pytest.fixture
@@ -50,10 +59,10 @@ async def _fill(client: httpx.AsyncClient, double: Double, world: World) -> None
 
 
 async def ask(
-    client: httpx.AsyncClient, world: World, headers: dict[str, str] = ONE, **body: Any
+    client: httpx.AsyncClient, world: World, headers: dict[str, str] | None = None, **body: Any
 ) -> httpx.Response:
     asked = {"workspace_id": min(world.place().workspaces), "running_mode": "AUTO_STOP", **body}
-    return await client.post(PATH, json=asked, headers=headers)
+    return await client.post(PATH, json=asked, headers=headers or asker())
 
 
 async def asked(client: httpx.AsyncClient, world: World, **body: Any) -> str:
@@ -72,7 +81,7 @@ async def made(client: httpx.AsyncClient, change_id: str) -> dict[str, Any]:
     """Wait until an approved change was made or has failed."""
     async with asyncio.timeout(SECONDS):
         while True:
-            rows: list[dict[str, Any]] = (await client.get(PATH, headers=ONE)).json()
+            rows: list[dict[str, Any]] = (await client.get(PATH, headers=asker())).json()
             (row,) = [one for one in rows if one["id"] == change_id]
             if row["state"] != "approved":
                 return row
@@ -96,16 +105,16 @@ async def test_change_approved_by_another_admin_is_made_and_found_by_the_next_sy
     changing: httpx.AsyncClient, world: World
 ) -> None:
     path = await asked(changing, world, compute_type="PERFORMANCE")
-    own = await decide(changing, path, "approved", ONE)
+    own = await decide(changing, path, "approved", asker())
     assert (own.status_code, own.json()["code"]) == (403, "own_change")
     assert world.count("ModifyWorkspaceProperties") == 0
-    approved = await decide(changing, path, "approved", OTHER)
+    approved = await decide(changing, path, "approved", approver())
     assert (approved.status_code, approved.json()["state"]) == (200, "approved")
 
     row = await made(changing, approved.json()["id"])
     assert (row["state"], row["asked_by"]) == ("done", ADMIN_ID)
     assert world.count("ModifyWorkspaceProperties") == 2  # AWS takes one property at a time
-    assert (await decide(changing, path, "approved", OTHER)).json()["code"] == "illegal_state"
+    assert (await decide(changing, path, "approved", approver())).json()["code"] == "illegal_state"
     await sync(changing, kind="workspaces")
     (workspace,) = await listed(changing)
     assert (workspace["running_mode"], workspace["compute_type"]) == ("AUTO_STOP", "PERFORMANCE")
@@ -121,13 +130,13 @@ async def test_change_that_was_not_tried_out_is_refused(changing: httpx.AsyncCli
 
 async def test_refused_change_is_not_made(changing: httpx.AsyncClient, world: World) -> None:
     path = await asked(changing, world)
-    refused = await decide(changing, path, "refused", ONE)
+    refused = await decide(changing, path, "refused", asker())
 
     assert (refused.status_code, refused.json()["state"]) == (200, "refused")
-    assert (await decide(changing, path, "approved", OTHER)).status_code == 409
-    assert [one["state"] for one in (await changing.get(f"{PATH}?state=refused", headers=ONE)).json()] == [
-        "refused"
-    ]
+    assert (await decide(changing, path, "approved", approver())).status_code == 409
+    assert [
+        one["state"] for one in (await changing.get(f"{PATH}?state=refused", headers=asker())).json()
+    ] == ["refused"]
 
 
 async def test_failure_at_aws_is_said_and_names_the_permission(
@@ -135,7 +144,7 @@ async def test_failure_at_aws_is_said_and_names_the_permission(
 ) -> None:
     world.denied.add("workspaces:ModifyWorkspaceProperties")
     path = await asked(changing, world)
-    row = await made(changing, (await decide(changing, path, "approved", OTHER)).json()["id"])
+    row = await made(changing, (await decide(changing, path, "approved", approver())).json()["id"])
 
     assert row["state"] == "failed"
     assert row["result"].startswith("workspaces:ModifyWorkspaceProperties failed with AccessDenied")
@@ -167,8 +176,8 @@ async def test_malformed_and_foreign_requests_are_refused(changing: httpx.AsyncC
     path = await asked(changing, world)
     old = bearer(token(new_id(), role="admin", auth_time=int(time.time()) - 3600, acr="1"))
     assert (await decide(changing, path, "approved", old)).status_code == 401
-    assert (await decide(changing, path, "done", OTHER)).status_code == 422
-    stale = await changing.put(path, json={"state": "approved"}, headers={**OTHER, "If-Match": '"9"'})
+    assert (await decide(changing, path, "done", approver())).status_code == 422
+    stale = await changing.put(path, json={"state": "approved"}, headers={**approver(), "If-Match": '"9"'})
     assert stale.status_code == 412
 
 
