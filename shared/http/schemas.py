@@ -64,6 +64,12 @@ class Output(BaseModel):
         return unchecked(cls, {name: computed[name] if name in computed else values[name] for name in names})
 
 
+class Done(Output):
+    """Nothing more to say."""
+
+    model_config = example({})
+
+
 class Versioned(Output):
     """A response whose version is sent as its ETag."""
 

@@ -5,7 +5,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.auth.classic.schemas import (
-    Done,
     OldAccount,
     OldChangePassword,
     OldLogin,
@@ -26,6 +25,7 @@ from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.events import Trail
+from shared.http.schemas import Done
 from shared.identity.tokens import TokenVerifier
 
 

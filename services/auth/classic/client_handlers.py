@@ -7,7 +7,6 @@ from sqlmodel import Session
 from services.auth.classic.schemas import (
     AddOldClient,
     ChangeOldClient,
-    Done,
     NewOldClient,
     OldClient,
     OldClientPage,
@@ -21,7 +20,7 @@ from services.auth.models import CLIENTS, Client
 from services.auth.revocations.log import RevocationLog
 from shared.caller import Caller
 from shared.errors import NotFound
-from shared.http.schemas import Id
+from shared.http.schemas import Done, Id
 from shared.lists.numbered import ByNumber, page_of
 
 

@@ -4,13 +4,19 @@ from sqlmodel import Session
 
 from services.auth.classic import own_tokens
 from services.auth.classic.own_tokens import Shown
-from services.auth.classic.schemas import Done, OldAuthorize, OldCodeOut, OldToken, OldTokenState
+from services.auth.classic.schemas import (
+    OldAuthorize,
+    OldCodeOut,
+    OldToken,
+    OldTokenState,
+)
 from services.auth.errors import NoIssuer
 from services.auth.oauth.server import OAuthServer
 from services.auth.revocations.feed import RevocationFeed
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.events import Trail
+from shared.http.schemas import Done
 
 
 def authorize_classic(

@@ -305,9 +305,3 @@ class OldClientPage(Numbered):
     model_config = example({"clients": [_CLIENT], "total": 1, "page": 1, "limit": 20, "total_pages": 1})
 
     clients: list[OldClient]
-
-
-class Done(Output):
-    """Nothing more to say."""
-
-    model_config = example({})

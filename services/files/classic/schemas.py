@@ -93,9 +93,3 @@ class FilePage(Numbered):
     model_config = example({"files": [_FILE], "total": 1, "page": 1, "limit": 20, "total_pages": 1})
 
     files: list[OldFile]
-
-
-class Done(Output):
-    """Nothing more to say."""
-
-    model_config = example({})

@@ -10,7 +10,6 @@ from services.files import changes
 from services.files.access import visible
 from services.files.classic.schemas import (
     ChangeOldFile,
-    Done,
     FilePage,
     FilesByNumber,
     NamedFile,
@@ -24,7 +23,7 @@ from shared.caller import Caller
 from shared.data.database import Database
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
-from shared.http.schemas import Id
+from shared.http.schemas import Done, Id
 from shared.lists.numbered import page_of
 from shared.process.public_address import absolute
 

@@ -59,9 +59,3 @@ class NotificationPage(Numbered):
 
     unread: int
     notifications: list[OldNotification]
-
-
-class Done(Output):
-    """Nothing more to say."""
-
-    model_config = example({})

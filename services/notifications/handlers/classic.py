@@ -3,14 +3,17 @@
 from sqlmodel import Session
 
 from services.notifications import notices
-from services.notifications.classic.schemas import Done, NotificationPage, OldNotification
+from services.notifications.classic.schemas import (
+    NotificationPage,
+    OldNotification,
+)
 from services.notifications.mail import checks
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.schemas import TestEmail
 from services.notifications.models import NOTIFICATIONS
 from shared.caller import Caller
 from shared.events import Trail
-from shared.http.schemas import Id
+from shared.http.schemas import Done, Id
 from shared.lists.numbered import ByNumber, page_of
 from shared.work.changes import Changes
 

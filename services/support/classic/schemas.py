@@ -211,9 +211,3 @@ class ReviewPage(Numbered):
 
     reviews: list[OldReview]
     average_rating: Average
-
-
-class Done(Output):
-    """Nothing more to say."""
-
-    model_config = example({})

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from services.support import desk, ratings, replies, reviews, tickets
 from services.support.classic.schemas import (
     ChangeOldTicket,
-    Done,
     NamedReply,
     NamedTicket,
     NewAssignee,
@@ -43,7 +42,7 @@ from services.support.settings import Settings
 from services.support.states import ReviewStatus, Status
 from shared.caller import Caller
 from shared.errors import NotFound
-from shared.http.schemas import Id
+from shared.http.schemas import Done, Id
 from shared.lists.numbered import page_of
 from shared.lists.pagination import PageQuery
 

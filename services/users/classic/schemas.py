@@ -102,9 +102,3 @@ class UserPage(Numbered):
     model_config = example({"users": [_USER], "total": 1, "page": 1, "limit": 20, "total_pages": 1})
 
     users: list[OldUser]
-
-
-class Done(Output):
-    """Nothing more to say."""
-
-    model_config = example({})

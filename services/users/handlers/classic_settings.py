@@ -8,7 +8,6 @@ from services.users.schemas import ProfileOut
 from services.users.stored_settings import store
 from services.users.stored_settings.classic import (
     AddOldSetting,
-    Done,
     NamedSetting,
     OldSetting,
     PutOldSetting,
@@ -20,6 +19,7 @@ from shared.caller import Caller
 from shared.data.sealed import SealedColumn
 from shared.errors import NotFound
 from shared.http.preconditions import IfMatch
+from shared.http.schemas import Done
 from shared.lists.numbered import ByNumber, page_of
 
 ANY_VERSION = IfMatch(None)

@@ -7,7 +7,6 @@ from sqlmodel import Session
 from services.users import changing
 from services.users.accounts import fetch_account, fetch_accounts
 from services.users.classic.schemas import (
-    Done,
     NamedUser,
     OldStatusOut,
     OldUser,
@@ -23,7 +22,7 @@ from shared.data.database import Database
 from shared.errors import NotFound
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
-from shared.http.schemas import Id
+from shared.http.schemas import Done, Id
 from shared.lists.numbered import ByNumber, page_of
 from shared.peers.client import Peer
 

@@ -95,9 +95,3 @@ class SettingPage(Numbered):
     model_config = example({"settings": [_SETTING], "total": 1, "page": 1, "limit": 20, "total_pages": 1})
 
     settings: list[OldSetting]
-
-
-class Done(Output):
-    """Nothing more to say."""
-
-    model_config = example({})
