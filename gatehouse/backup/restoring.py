@@ -263,7 +263,7 @@ def _load(plan: Plan, name: str, dump: Path) -> None:
     databases.load_postgresql(url, dump)
     found = databases.inspect_postgresql(url)
     if found["rows"] != plan.manifest["services"][name]["rows"]:
-        raise NotDone(f"{name}: its database has other rows than the manifest of the backup")
+        raise NotDone(f"{name}: its rows differ from those in the manifest of the backup")
     databases.reset_outbox(url)
 
 

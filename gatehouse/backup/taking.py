@@ -24,7 +24,7 @@ from shared.process.stored import REFRESH_SECONDS, Hold, StoredFolder
 SECRETS = "secrets.sealed"
 ROUTES = "routes.yaml"
 FOLDERS = "folders"
-HOLLOW_BYTES_MAX = 64 << 20  # that a file may claim beyond what it holds
+HOLLOW_BYTES_MAX = 64 << 20  # how far the size of a sparse file may exceed what it occupies
 _WORK = ".gatehouse-backup.work"
 _LOCK = ".gatehouse-backup.lock"
 
@@ -54,7 +54,8 @@ def take(
     os.nice(10)  # requests go first
     wanted = parts.of_suite(root, chosen)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    services_named = "".join(f"{name}-" for name in sorted(set(chosen)))  # no full backup, as retention sees
+    # so that retention does not count a backup of some services as a full one
+    services_named = "".join(f"{name}-" for name in sorted(set(chosen)))
     path = folder / f"gatehouse-{services_named}{now():%Y-%m-%dT%H-%M-%SZ}.tar"
     with _alone(folder) as work, _held(wanted):
         backup_id, secrets = new_id(), parts.secrets(root)

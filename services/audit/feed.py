@@ -95,7 +95,7 @@ class _Feed:
             self._verification.add_statement(line, before=partial(tree.root, line["seq"]))
 
     def deletions(self, session: Session) -> None:
-        """Look for the deletions of accounts erased in this range in the rest of the log as well.
+        """Look in the rest of the log, too, for the deletions of accounts that were erased in this range.
 
         An index only says where to look: the record itself must be such a deletion.
         """

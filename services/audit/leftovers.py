@@ -36,7 +36,7 @@ def check_leftovers(
 
 
 def _is_going_on(database: Database, lowest: int, horizon: int) -> bool:
-    """Whether the deletion has ended, or goes on: this process or another one deletes them in order."""
+    """Whether the deletion has ended or makes progress. Some process deletes the records in order."""
     deadline = time.monotonic() + PROGRESS_SECONDS
     while True:
         with database.transaction(write=False) as session:

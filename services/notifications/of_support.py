@@ -101,7 +101,7 @@ def of_moderated_review(_: Session, event: ReviewModerated) -> Iterator[Notice]:
 
 
 def keep_staff(session: Session, events: Sequence[StaffChanged]) -> None:
-    """Keep who is support staff without being an admin. Deleted accounts stay unknown."""
+    """Store which accounts are support staff without being admins; leave out deleted accounts."""
     newest = {event.user_id: event.is_staff for event in events}
     gone = notices.deleted(session, newest)
     added = [

@@ -10,7 +10,7 @@ from tests.test_architecture import ROOT
 _SECRET = re.compile(
     r"(secret|token|code|hash|nonce|state|signature|verifier|challenge|cookie|password|digest)s?(_hash)?$"
 )
-# No secret of anyone is guessed at in these comparisons.
+# Nobody can guess a secret by means of these comparisons.
 HARMLESS = {
     "at_hash != _at_hash(expected.access_token, algorithm)",  # of a signed token; both are known to its owner
     "account.password_hash != before",  # both from the database: whether the row has changed meanwhile

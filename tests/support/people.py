@@ -1,4 +1,4 @@
-"""The people of the tests of the support service."""
+"""The people in the tests of the support service."""
 
 from typing import Any
 
