@@ -1,7 +1,7 @@
 """When a ticket has to be answered and solved, and whether that time has passed.
 
-While a ticket waits for its owner, the time until its solution stands still. The time until the first reply goes
-on: only a reply of staff ends it.
+While a ticket waits for its owner, the time until its solution stands still. The time until the first reply
+goes on: only a reply of staff ends it.
 """
 
 from datetime import datetime
