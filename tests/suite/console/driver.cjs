@@ -1,0 +1,133 @@
+// Runs the journeys of one screen in Chromium, and looks at each of its states in both themes and two widths.
+// Usage: node driver.cjs, with a JSON object on standard input; `journey` names the file with the journeys.
+// It prints one JSON object: what was wrong, and the steps that were done.
+
+const fs = require("node:fs");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+
+const given = JSON.parse(fs.readFileSync(0, "utf8"));
+const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const SIZES = [[390, 844], [1280, 800]];
+const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+const OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const found = { faults: [], violations: [], wide: [], pwned: [], steps: [], loads: {} };
+let isRefusalExpected = false, current = null;
+
+/** Note console errors, and everything that the policy of the page refuses. */
+async function watch(page) {
+  page.on("response", (response) => { if (response.status() >= 400 && !isRefusalExpected) found.faults.push(`${response.status()} ${response.url()}`); });
+  page.on("pageerror", (error) => found.faults.push(error.message));
+  page.on("console", (message) => {
+    // The browser itself reports the status of each refused request.
+    const isRefusal = /status of (4|5)\d\d|ERR_CONNECTION|ERR_INCOMPLETE/.test(message.text());
+    if (message.type() === "error" && !(isRefusal && isRefusalExpected)) found.faults.push(message.text());
+  });
+  await page.addInitScript(() => {
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+  });
+}
+
+/** Check a page in both themes and widths. */
+async function look(page, name) {
+  for (const scheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+    for (const [width, height] of SIZES) {
+      await page.setViewportSize({ width, height });
+      const at = `${name}-${scheme}-${width}`;
+      const needed = await page.evaluate(() => document.documentElement.scrollWidth);
+      if (needed > width) found.wide.push(`${at}: ${needed}`);
+      await page.evaluate(axe); // not a script element, which the policy of the page refuses
+      const result = await page.evaluate((rules) => window.axe.run({ runOnly: rules }), RULES);
+      for (const one of result.violations) {
+        found.violations.push(`${at}: ${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
+      }
+      if (given.shots) await page.screenshot({ path: path.join(given.shots, `${at}.png`) });
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await note(page, name);
+}
+
+/** Note what the policy refused so far, and whether a planted script ran. */
+async function note(page, name) {
+  found.faults.push(...(await page.evaluate(() => window.violations?.splice(0) ?? [])));
+  if (await page.evaluate(() => window.pwned)) found.pwned.push(name);
+}
+
+/** A first visit with an empty cache: its requests, and their compressed size. */
+async function load(browser, context, place, ready) {
+  const fresh = await browser.newContext({ storageState: await context.storageState() });
+  const page = await fresh.newPage();
+  const session = await fresh.newCDPSession(page);
+  await session.send("Network.enable");
+  let bytes = 0, requests = 0;
+  session.on("Network.requestWillBeSent", () => { requests += 1; });
+  session.on("Network.loadingFinished", (event) => { bytes += event.encodedDataLength; });
+  await page.goto(`${given.url}${place}`);
+  await page.locator(ready).first().waitFor();
+  await page.evaluate(() => new Promise((done) => requestIdleCallback(done)));
+  found.loads[place] = { bytes, requests };
+  await fresh.close();
+}
+
+/** What a journey works with. */
+async function toolsFor(browser) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await watch(page);
+  current = page;
+  const go = (place) => page.goto(`${given.url}${place}`);
+  const heading = (name) => page.getByRole("heading", { level: 1, name, exact: true }).waitFor({ state: "attached" });
+  const drawer = (name) => page.getByRole("complementary", { name, exact: true }).waitFor();
+  const press = (name) => page.getByRole("button", { name, exact: true }).click();
+  const expectRefusal = async (work) => {
+    isRefusalExpected = true;
+    await work();
+    isRefusalExpected = false;
+  };
+  const signIn = async ([name, password]) => {
+    await page.fill("#name", name);
+    await page.fill("#password", password);
+    await press("Sign in");
+  };
+  /** Open a place, and sign in on the way. */
+  const enter = async (place, who) => {
+    await expectRefusal(async () => {
+      await go(place);
+      await heading("Sign in to Gatehouse");
+    });
+    await signIn(who);
+    await page.locator("#main").waitFor();
+  };
+  /** Let a service be down for a path while some work is done; then it is back. */
+  const down = async (path, work) => {
+    const isMeant = (url) => url.pathname === path, id = "01a221d4-2f01-7537-8524-afb637df0236";
+    await page.route(isMeant, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify({ code: "unavailable", request_id: id }) }));
+    await expectRefusal(work);
+    await page.unroute(isMeant);
+  };
+  return {
+    given, found, down, browser, context, page, go, heading, drawer, press, expectRefusal, signIn, enter,
+    done: (step) => found.steps.push(step), look: (name) => look(page, name), load: (place, ready) => load(browser, context, place, ready),
+  };
+}
+
+async function main() {
+  const browser = await chromium.launch({ executablePath: given.chromium, args: OPTIONS });
+  for (const journey of Object.values(require(given.journey))) {
+    const tools = await toolsFor(browser);
+    await journey(tools);
+    await note(tools.page, journey.name);
+    await tools.context.close();
+  }
+  await browser.close();
+  console.log(JSON.stringify(found));
+}
+
+main().catch(async (error) => {
+  if (given.shots) await current?.screenshot({ path: path.join(given.shots, "failed.png") }).catch(() => {});
+  console.error(error, JSON.stringify(found));
+  process.exit(1);
+});

@@ -1,0 +1,135 @@
+// Orders: placed and cancelled by their owner, by keyboard and by pointer; taken further by an admin.
+
+async function asUser({ given, context, page, go, heading, drawer, press, done, expectRefusal, signIn, enter, look }) {
+  await enter("/console/orders?status=pending", given.user);
+  await heading("Orders");
+  if (!page.url().endsWith("/console/orders?status=pending")) throw new Error(`came back to ${page.url()}`);
+  await page.getByText("No orders match").waitFor();
+  await look("orders-nothing-matches");
+  await page.getByRole("link", { name: "Clear filters" }).click();
+  await page.getByText("No orders yet").waitFor();
+  await look("orders-empty");
+  done("came back after signing in");
+
+  // By keyboard alone: a new order, which is refused first and keeps what was typed.
+  await page.keyboard.press("n");
+  await page.getByLabel("Product", { exact: true }).waitFor();
+  await page.keyboard.type("Chair");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("none");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("249.50");
+  await page.reload();
+  await page.getByLabel("Quantity", { exact: true }).waitFor();
+  await expectRefusal(async () => {
+    await page.getByLabel("Quantity", { exact: true }).press("Enter");
+    await page.locator("#field-quantity[aria-invalid=true]:focus").waitFor();
+  });
+  await look("order-refused");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("2");
+  await page.keyboard.press("Enter");
+  await drawer("Chair");
+  if ((await page.getByLabel("Product", { exact: true }).count()) !== 0) throw new Error("the form is still open");
+  done("placed an order by keyboard");
+
+  await page.keyboard.press("Escape");
+  await page.getByRole("complementary").waitFor({ state: "detached" });
+  await page.goBack();
+  await drawer("Chair");
+  await look("order-drawer");
+  await press("Cancel order");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel order" }).click();
+  await page.getByRole("complementary").getByText("Was pending").waitFor();
+  await look("order-cancelled");
+  await page.getByRole("complementary").getByRole("button", { name: "Cancel order" }).waitFor({ state: "detached" });
+  done("cancelled it");
+
+
+  // The session ends while a form is open: nothing typed is lost.
+  await go("/console/orders?do=new");
+  await page.getByLabel("Product", { exact: true }).fill("Lamp");
+  await page.getByLabel("Total price", { exact: true }).fill("20");
+  await context.clearCookies();
+  await expectRefusal(async () => {
+    await press("Place order");
+    await page.getByRole("dialog").getByText("Your session has ended.").waitFor();
+  });
+  await look("expired");
+  await page.getByRole("dialog").getByRole("link", { name: "Sign in again" }).click();
+  await signIn(given.user);
+  await heading("Orders");
+  if ((await page.getByLabel("Product", { exact: true }).inputValue()) !== "Lamp") throw new Error("the draft is lost");
+  await press("Place order");
+  await drawer("Lamp");
+  done("kept the draft over an expired session");
+}
+
+async function asAdmin({ given, found, page, go, drawer, press, done, expectRefusal, enter, look, load, down }) {
+  await enter("/console/orders", given.admin);
+  await page.locator(".rowlink").first().waitFor();
+  await look("orders");
+  await go(`/console/orders?user=${given.other}`);
+  await page.locator(".rowlink").first().waitFor();
+  // All rows, by scrolling: the document holds only those in view.
+  await page.locator("main").evaluate(async (main) => {
+    while (document.querySelector("main footer button")) {
+      main.scrollTop = main.scrollHeight;
+      await new Promise((next) => setTimeout(next, 20));
+    }
+  });
+  await page.getByText(`${given.orders} orders`, { exact: true }).waitFor();
+  found.rows = await page.locator("tr[data-row]").count();
+  found.elements = await page.evaluate(() => document.querySelectorAll("*").length);
+  done("scrolled through all orders");
+
+  await page.locator("main").evaluate((main) => { main.scrollTop = 0; });
+  // Walking through the list in the drawer is one step of the history.
+  await page.locator(".rowlink").nth(2).click();
+  await page.getByRole("complementary").waitFor();
+  for (const step of ["Next order", "Previous order"]) {
+    const before = page.url();
+    await page.getByRole("link", { name: step }).click();
+    await page.waitForURL((url) => url.href !== before);
+  }
+  await page.keyboard.press("]");
+  await page.goBack();
+  await page.getByRole("complementary").waitFor({ state: "detached" });
+  await page.getByRole("link", { name: given.planted[0], exact: true }).first().click();
+  await drawer(given.planted[0]);
+  await press("Confirm order");
+  await page.getByRole("complementary").getByRole("button", { name: "Ship order" }).waitFor();
+  await look("order-planted");
+  // Somebody else ships it meanwhile.
+  const id = new URL(page.url()).searchParams.get("open");
+  await page.evaluate((order) => fetch(`/orders/${order}`, { method: "PUT", headers: { "Content-Type": "application/json" }, body: '{"status": "shipped"}' }), id);
+  await expectRefusal(async () => {
+    await press("Ship order");
+    await page.getByText("Somebody changed the order meanwhile").waitFor();
+  });
+  await page.getByRole("complementary").getByRole("button", { name: "Mark as delivered" }).waitFor();
+  await look("order-stale");
+  done("confirmed an order, and was told that it had changed");
+
+  // A new order is announced and moves nothing.
+  await go("/console/orders");
+  await page.locator(".live:not(.polling)").waitFor();
+  const first = await page.locator(".rowlink").first().innerText();
+  await page.evaluate(() => fetch("/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"product_name": "Just now", "quantity": 1, "total_price": 1}' }));
+  await press("Show 1 new order");
+  await page.getByRole("link", { name: "Just now", exact: true }).waitFor();
+  done(`was told of a new order above ${first === "Just now" ? "nothing" : "the others"}`);
+
+  // A service that is down: the page stands and says which one.
+  await down("/orders", async () => {
+    await go("/console/orders");
+    await page.getByText("orders cannot respond now.").waitFor();
+    await look("orders-down");
+  });
+  await press("Try again");
+  await page.getByRole("link", { name: "Just now", exact: true }).waitFor();
+  done("saw the service fail and come back");
+}
+
+module.exports = { asUser, asAdmin };
