@@ -22,7 +22,7 @@ from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated
 from shared.http.idempotency import IdempotencyKey, IdempotencyStore, Reply
 from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
 from shared.http.operations import TAKES_IN, Operation, Preparation, Signature
-from shared.http.preconditions import IfMatch, etag
+from shared.http.preconditions import IfMatch, ListTags, etag, is_known
 from shared.http.schemas import Page, Versioned, WithHeaders, extras_header
 from shared.http.trail import Recorder, Trail
 from shared.identity.scopes import limited
@@ -33,6 +33,7 @@ from shared.process.observe import CALLER, ROUTE, SERVICE
 
 REFUSALS = frozenset((401, 403, 404))  # recorded; 404 may also mean that the resource belongs to someone else
 SAFE = ("GET", "HEAD")
+NOT_MODIFIED = 304
 _MAYBE_CALLER = Caller | None
 
 
@@ -60,6 +61,7 @@ class Endpoint:
         self._handler = operation.handler
         self._query_lists = list_fields(self.signature.query)
         self._writes = operation.method not in SAFE
+        self._list_tags = ListTags(chassis.internal_tokens.key_for("tags of lists"))
         self._check()
 
     @cached_property
@@ -79,7 +81,8 @@ class Endpoint:
             if problem.status in REFUSALS:
                 await trail.keep(refused_with=problem.status)
             raise
-        if not trail.is_written and (self._writes or trail.is_of_admin):
+        shown = not (isinstance(reply, Reply) and reply.status == NOT_MODIFIED)
+        if not trail.is_written and (self._writes or (shown and trail.is_of_admin)):
             await trail.keep()
         return reply
 
@@ -219,14 +222,24 @@ class Endpoint:
             headers += result.headers
         if self.operation.location is not None:
             headers.append(("location", self.operation.location.format_map(vars(result))))
-        if isinstance(result, Page):
-            headers += _page_headers(result, request.scope["query_string"])
-            result = result.items
         if self.operation.public_seconds:
             headers += _cache_headers(self.operation.public_seconds, is_public=CALLER not in request.scope)
+        if isinstance(result, Page):
+            return self._page(result, request, headers)
         if self.signature.answer is type(None):
             return Reply(self.operation.status, (), b"")
         return Reply(self.operation.status, tuple(headers), self.adapter.dump_json(result))
+
+    def _page(self, page: Page[Any], request: Request, headers: list[tuple[str, str]]) -> Reply:
+        scope, body = request.scope, self.adapter.dump_json(page.items)
+        headers += _page_headers(page, scope["query_string"])
+        if not self._writes:
+            target = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
+            tag = self._list_tags.tag(body, headers, target, scope.get(CALLER))
+            headers.append(("etag", tag))
+            if is_known(tag, header(request, b"if-none-match")):
+                return Reply(NOT_MODIFIED, tuple(headers), b"")
+        return Reply(self.operation.status, tuple(headers), body)
 
     def _check(self) -> None:
         """Fail at startup, not during a request, if a handler cannot work."""
@@ -325,7 +338,7 @@ class Resource:
         if reply.body:
             headers.append((b"content-type", JSON.encode()))
         headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
-        if reply.status == 204:  # no body, so no length
+        if reply.status in (204, NOT_MODIFIED):  # no body, so no length
             del headers[0]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

@@ -43,6 +43,7 @@ WITHOUT_TOKEN = (public, person_or_nobody)
 FORM = "application/x-www-form-urlencoded"
 PATTERN_WORDS = "x-pattern-words"
 _TEXT = {"type": "string"}
+_NOT_MODIFIED = {"description": "Not modified: If-None-Match contains the current ETag"}
 _BYTES = {"type": "string", "format": "binary"}
 # The schema describes each event of a stream, not the text of the stream.
 _EVENT = {
@@ -174,6 +175,8 @@ def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
 
 def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
     wanted = []
+    if _is_list(endpoint):
+        wanted.append(("If-None-Match", "The ETag of the page that you have; 304 if it is still the same."))
     if IfMatch in endpoint.signature.injected.values():
         wanted.append(("If-Match", "The ETag you read; 412 if the resource has changed since."))
     if endpoint.operation.idempotent:
@@ -198,14 +201,21 @@ def _responses(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     operation = endpoint.operation
     if not operation.sends_bytes:
-        return {str(operation.status): _success(endpoint, schemas)}
+        success = {str(operation.status): _success(endpoint, schemas)}
+        return {**success, "304": _NOT_MODIFIED} if _is_list(endpoint) else success
     content = {"*/*": {"schema": _BYTES}}
     return {
         "200": {"description": "The whole content", "content": content},
         "206": {"description": "The range requested in Range", "content": content},
         "307": {"description": "Download from the URL in Location, which expires soon"},
-        "304": {"description": "Not modified: If-None-Match contains the current ETag"},
+        "304": _NOT_MODIFIED,
     }
+
+
+def _is_list(endpoint: Endpoint) -> bool:
+    """Whether the response is a page, with an ETag of its content."""
+    answer = endpoint.signature.answer
+    return endpoint.operation.method == "GET" and isinstance(answer, type) and issubclass(answer, Page)
 
 
 def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
@@ -216,7 +226,7 @@ def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     elif answer not in (type(None), Response):
         described["content"] = {JSON: {"schema": schemas.of(endpoint, "out")}}
     headers = {
-        "ETag": isinstance(answer, type) and issubclass(answer, Versioned),
+        "ETag": _is_list(endpoint) or (isinstance(answer, type) and issubclass(answer, Versioned)),
         "Location": operation.location is not None,
         "Link": isinstance(answer, type) and issubclass(answer, Page),
         "Page-Extras": isinstance(answer, type) and issubclass(answer, Page),

@@ -1,5 +1,6 @@
 """Calls from one process to another. The only module in `shared` that uses httpx."""
 
+import hmac
 import json
 import time
 from collections.abc import Callable
@@ -161,6 +162,10 @@ class InternalTokens:
     def __init__(self, settings: ProcessSettings) -> None:
         self._service = settings.service
         self._secrets = settings.internal_secrets
+
+    def key_for(self, purpose: str) -> bytes:
+        """Return a key that all replicas of this service share, and no other service uses for the purpose."""
+        return hmac.digest(self._secrets[0].encode(), f"{self._service}\n{purpose}".encode(), "sha256")
 
     def issue(self, audience: str) -> str:
         now = int(time.time())

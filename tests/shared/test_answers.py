@@ -87,6 +87,44 @@ class TestAnswer:
         assert shown.headers["etag"] == ('"2"' if status == 200 else '"1"')
 
 
+class TestListTags:
+    async def test_list_that_is_known_already_is_not_sent_again(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
+        for text in "abc":
+            await add(notes, signed_in, text)
+        whole = await notes.get("/notes?limit=2", headers=signed_in)
+        tag = whole.headers["etag"]
+
+        for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
+            headers = signed_in | {"If-None-Match": known}
+            same = await notes.get("/notes?limit=2", headers=headers)
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+            assert same.links == whole.links
+            assert "content-length" not in same.headers
+
+    async def test_tag_changes_with_the_page_its_end_its_address_and_its_reader(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
+        async def tag(query: str = "limit=2", headers: dict[str, str] = signed_in) -> str:
+            return (await notes.get(f"/notes?{query}", headers=headers)).headers["etag"]
+
+        empty = [await tag(), await tag("limit=3"), await tag(headers=bearer(token()))]
+        first, second = await add(notes, signed_in, "1"), await add(notes, signed_in, "2")
+        tags = [*empty, await tag()]
+        await add(notes, signed_in, "3")
+        await notes.delete(f"/notes/{first['id']}", headers=signed_in)
+        tags.append(await tag())
+        await notes.put(f"/notes/{second['id']}", json={"text": "b"}, headers=signed_in)
+        tags.append(await tag())
+
+        assert len(set(tags)) == len(tags)
+        changed = await notes.get(
+            "/notes?limit=2", headers=signed_in | {"If-None-Match": ", ".join(tags[:-1])}
+        )
+        assert changed.status_code == 200
+
+
 class TestTransaction:
     async def test_refusal_rolls_the_transaction_back(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]

@@ -142,10 +142,11 @@ def test_list_is_documented_with_paging_and_filters(document: Any) -> None:
     listing = document["paths"]["/notes"]["get"]
     parameters = {parameter["name"]: parameter for parameter in listing["parameters"]}
 
-    assert set(parameters) == {"limit", "cursor", "owner"}
+    assert set(parameters) == {"limit", "cursor", "owner", "If-None-Match"}
     assert parameters["limit"]["schema"]["maximum"] == 200
     assert parameters["limit"]["required"] is False
-    assert set(listing["responses"]["200"]["headers"]) == {"Link", "Page-Extras"}
+    assert set(listing["responses"]["200"]["headers"]) == {"ETag", "Link", "Page-Extras"}
+    assert "304" in listing["responses"]
     shown = listing["responses"]["200"]["content"]["application/json"]["schema"]
     assert shown == {"type": "array", "items": {"$ref": "#/components/schemas/NoteOut"}}
 

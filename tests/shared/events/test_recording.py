@@ -111,6 +111,20 @@ async def test_reads_by_admins_are_recorded_and_those_by_others_are_not(
     assert [(one["action"], one["outcome"]) for one in records()] == [("LIST_NOTES", "success")]
 
 
+async def test_list_that_an_admin_was_shown_before_is_recorded_once(
+    notes: httpx.AsyncClient, records: Records
+) -> None:
+    admin = bearer(token(role="admin"))
+    shown = await notes.get("/notes", headers=admin)
+    again = await notes.get("/notes", headers=admin | {"If-None-Match": shown.headers["etag"]})
+    of_another = await notes.get(
+        "/notes", headers=bearer(token(role="admin")) | {"If-None-Match": shown.headers["etag"]}
+    )
+
+    assert (again.status_code, of_another.status_code) == (304, 200)
+    assert [one["status"] for one in records()] == [200, 200]
+
+
 async def test_repeated_request_is_recorded_once(
     notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
 ) -> None:
