@@ -11,8 +11,8 @@ const SERVICES = /** @type {Record<string, string>} */ ({
 const SIGN_IN_CODES = ["unauthenticated", "session_over", "invalid_token"];
 
 /** @typedef {{field: string, code: string, message: string}} FieldFault */
-/** @typedef {{body?: unknown, version?: number, key?: string, signal?: AbortSignal}} Options */
-/** @typedef {{data: any, next: string | null, status: number}} Reply */
+/** @typedef {{body?: unknown, version?: number, key?: string, known?: string | null, signal?: AbortSignal}} Options */
+/** @typedef {{data: any, next: string | null, etag: string | null, status: number}} Reply */
 
 /** A response that is not 2xx, or none at all (`status` 0). */
 export class Refused extends Error {
@@ -58,14 +58,16 @@ export const put = (path, body, options) => call("PUT", path, { ...options, body
 export const patch = (path, body, options) => call("PATCH", path, { ...options, body });
 
 /**
- * Send a request. `version` becomes If-Match; `key` makes a repeated POST harmless.
+ * Send a request. `version` becomes If-Match; `key` makes a repeated POST harmless. If the list is still the one with
+ * the tag `known`, the status is 304.
  * @param {string} method @param {string} path @param {Options} [options] @returns {Promise<Reply>}
  */
-async function call(method, path, { body, version, key, signal } = {}) {
+async function call(method, path, { body, version, key, known, signal } = {}) {
   const headers = new Headers({ Accept: "application/json" });
   if (body !== undefined) headers.set("Content-Type", "application/json");
   if (version !== undefined) headers.set("If-Match", `"${version}"`);
   if (key !== undefined) headers.set("Idempotency-Key", key);
+  if (known) headers.set("If-None-Match", known);
   const patience = AbortSignal.timeout(PATIENCE_MS);
   let response;
   try {
@@ -78,8 +80,9 @@ async function call(method, path, { body, version, key, signal } = {}) {
     throw new Refused(path, 0, { code: "no_response" });
   }
   const text = await response.text();
-  if (response.ok) {
-    return { data: text ? JSON.parse(text) : null, next: nextOf(response, path), status: response.status };
+  if (response.ok || response.status === 304) {
+    const data = text ? JSON.parse(text) : null, etag = response.headers.get("etag");
+    return { data, next: nextOf(response, path), etag, status: response.status };
   }
   const refused = new Refused(path, response.status, problemOf(text, response));
   if (response.status === 401 && SIGN_IN_CODES.includes(refused.code)) onSignedOut(refused);

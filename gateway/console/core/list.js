@@ -23,11 +23,14 @@ export class List {
     this.isLoading = signal(false);
     /** Rows that arrived since; shown when the person asks for them. @type {import("./view.js").Signal<Row[]>} */
     this.fresh = signal([]);
+    /** The tag of the first page: while it is the same, refreshing costs little and is not recorded. @type {string | null} */
+    this.etag = null;
     this.abort = new AbortController();
   }
 
   load() {
-    return this.#fetch(this.path, (data, next) => {
+    return this.#fetch(this.path, (data, next, etag) => {
+      this.etag = etag;
       this.rows.value = data;
       this.next.value = next;
       this.fresh.value = [];
@@ -55,13 +58,13 @@ export class List {
     this.rows.value = this.rows.value?.map((one) => (one.id === row.id ? { ...one, ...row } : one)) ?? null;
   }
 
-  /** @param {string} path @param {(data: Row[], next: string | null) => void} then */
+  /** @param {string} path @param {(data: Row[], next: string | null, etag: string | null) => void} then */
   async #fetch(path, then) {
     this.isLoading.value = true;
     this.error.value = null;
     try {
-      const { data, next } = await get(path, { signal: this.abort.signal });
-      then(data, next);
+      const { data, next, etag } = await get(path, { signal: this.abort.signal });
+      then(data, next, etag);
     } catch (error) {
       if (!this.abort.signal.aborted) this.error.value = error;
     } finally {
@@ -73,13 +76,15 @@ export class List {
   async refresh() {
     if (document.hidden || this.rows.value === null || this.isLoading.value) return;
     try {
-      const { data } = await get(this.path, { signal: this.abort.signal });
+      const { data, etag, status } = await get(this.path, { known: this.etag, signal: this.abort.signal });
+      staleSince.value = 0;
+      if (status === 304) return;
+      this.etag = etag;
       const known = new Map([...this.fresh.value, ...(this.rows.value ?? [])].map((row) => [row.id, row]));
       const arrived = data.filter((/** @type {Row} */ row) => !known.has(row.id));
       if (arrived.length) this.fresh.value = [...arrived, ...this.fresh.value];
       const changed = data.filter((/** @type {Row} */ row) => known.has(row.id) && JSON.stringify(known.get(row.id)) !== JSON.stringify(row));
       for (const row of changed) this.put(row);
-      staleSince.value = 0;
     } catch {
       if (!this.abort.signal.aborted && !staleSince.value) staleSince.value = Date.now();
     }

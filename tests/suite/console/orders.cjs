@@ -121,6 +121,16 @@ async function asAdmin({ given, found, page, go, drawer, press, done, expectRefu
   await page.getByRole("link", { name: "Just now", exact: true }).waitFor();
   done(`was told of a new order above ${first === "Just now" ? "nothing" : "the others"}`);
 
+  // News about something else: a list that has not changed is not sent again.
+  const same = page.waitForResponse((one) => new URL(one.url()).pathname === "/orders" && one.status() === 304);
+  await page.evaluate(async () => {
+    const me = await (await fetch("/users/me")).json();
+    const message = JSON.stringify({ user_id: me.id, title: "Hello", content: "again" });
+    await fetch("/notifications", { method: "POST", headers: { "Content-Type": "application/json" }, body: message });
+  });
+  await same;
+  done("asked again for a list that had not changed");
+
   // A service that is down: the page stands and says which one.
   await down("/orders", async () => {
     await go("/console/orders");

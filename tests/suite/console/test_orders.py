@@ -30,5 +30,6 @@ async def test_people_order_in_the_console_and_admins_deliver(browser: Browser) 
         "scrolled through all orders",
         "confirmed an order, and was told that it had changed",
         "was told of a new order above the others",
+        "asked again for a list that had not changed",
         "saw the service fail and come back",
     ]
