@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,9 +25,15 @@ from shared.process.tasks import end
 STALE_SECONDS = 3.0  # auth sends a heartbeat every second
 FIRST_LOAD_SECONDS = 10.0  # no warning while the suite is still starting
 KEPT_MAX = 200_000  # per kind
-RETRY_SECONDS_MIN = 0.05
-RETRY_SECONDS_MAX = 0.5  # revocations must arrive within a second once auth is back
+# After an outage a verifier is back within a tenth of its length. So it misses little after a restart, and
+# costs little while auth is really away.
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.05, 0.5
+RETRY_RATIO = 0.1
 FEED = "/internal/revocations"
+# The header with the name of a process that follows the feed. auth expects it back after each page, and
+# waits for it. It is no query parameter, because auth of an older version would refuse that.
+VERIFIER = "x-verifier"
+VERIFIER_NAME_MAX = 64
 
 LAG = Gauge(
     *("revocation_lag_seconds", "Seconds since the revocation feed was last current"),
@@ -191,6 +198,7 @@ class Follower:
         self._client = client
         self._tokens = InternalTokens(settings)
         self._url = settings.auth_url.rstrip("/") + FEED
+        self._name = secrets.token_urlsafe(9)
         self._after = 0
         self._tried = asyncio.Event()
 
@@ -206,7 +214,6 @@ class Follower:
         await end([self._task])
 
     async def _follow(self) -> None:
-        wait = RETRY_SECONDS_MIN
         while True:
             try:
                 await self._ask()
@@ -216,16 +223,14 @@ class Follower:
                     log.exception("revocations_unreadable")
                 self._tried.set()
                 self._revocations.note_silence(error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, RETRY_SECONDS_MAX)
-            else:
-                wait = RETRY_SECONDS_MIN
+                outage = RETRY_RATIO * self._revocations.lag_seconds
+                await asyncio.sleep(min(max(outage, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX))
 
     async def _ask(self) -> None:
         page = RevocationPage.model_validate_json(
             await self._client.long_poll(
                 f"{self._url}?after={self._after}",
-                headers={"Authorization": f"Bearer {self._tokens.issue('auth')}"},
+                headers={"Authorization": f"Bearer {self._tokens.issue('auth')}", VERIFIER: self._name},
                 silence_seconds=STALE_SECONDS,
                 on_sign_of_life=self._confirm,
             )

@@ -35,6 +35,12 @@ def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.auth.keys.signing_keys.serialization.load_pem_private_key", load)
 
 
+@pytest.fixture(autouse=True)
+def _no_predecessor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In these tests no verifiers of an earlier process return to auth, so no response waits for them."""
+    monkeypatch.setattr("services.auth.revocations.verifiers.RETURN_SECONDS", 0.0)
+
+
 class StoppedClock:
     """The clock of the throttle, which stands still so that slow tests behave like fast ones."""
 

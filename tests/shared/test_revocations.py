@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 import shared.identity.revocations
 from shared.caller import Caller
 from shared.errors import Unavailable
-from shared.identity.revocations import Follower, Kind, Revocation, Revocations
+from shared.identity.revocations import VERIFIER, Follower, Kind, Revocation, Revocations
 from shared.identity.tokens import RevokedToken, TokenVerifier
 from shared.peers.client import HttpClient
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
@@ -164,25 +164,29 @@ class Paused(Exception):
     """Ends a follower that would retry forever."""
 
 
-async def test_pauses_between_attempts_grow_up_to_half_a_second(
+async def test_pauses_between_attempts_grow_with_the_outage_up_to_half_a_second(
     make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses: list[float] = []
+    outages, pauses = iter([0.0, 1.0, 3.0, 60.0, 0.1]), list[float]()
+    revocations = Revocations()
 
     async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 6:
+        pauses.append(round(seconds, 1))
+        silent = next(outages, None)
+        if silent is None:
             raise Paused
+        revocations._known = time.monotonic() - silent  # 0.1: connected, and lost again
 
     class Away(HttpClient):
         async def long_poll(self, *_: Any, **__: Any) -> bytes:
             raise Unavailable
 
     monkeypatch.setattr("shared.identity.revocations.asyncio.sleep", sleep)
+    monkeypatch.setattr("shared.identity.revocations.RETRY_SECONDS_MIN", 0.1)
     with pytest.raises(Paused):
-        await Follower(Revocations(), Away(), make_settings(Settings))._follow()
+        await Follower(revocations, Away(), make_settings(Settings))._follow()
 
-    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
+    assert pauses == [0.1, 0.1, 0.1, 0.3, 0.5, 0.1]
 
 
 @pytest.fixture
@@ -268,6 +272,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.names: list[str] = []
         self.answers: list[bytes | None] = []
         self.more = asyncio.Event()
 
@@ -280,6 +285,7 @@ class Feed:
     async def talk(self, conversation: Conversation) -> None:
         while (received := await conversation.request()) is not None:
             self.asked.append(received.target)
+            self.names += [value for name, value in received.headers if name.lower() == VERIFIER]
             [authorization] = [value for name, value in received.headers if name.lower() == "authorization"]
             secret, audience = TEST_INTERNAL_SECRET, "internal:auth"
             jwt.decode(authorization.removeprefix("Bearer "), secret, algorithms=["HS256"], audience=audience)
@@ -347,6 +353,8 @@ class TestFollower:
 
         asked = [target.partition("?")[2] for target in feed.asked]
         assert asked == ["after=0", "after=4", "after=8", "after=9"]
+        assert len(feed.names) == 4
+        assert len({*feed.names}) == 1  # by which auth knows who has come back
 
     async def test_new_revocation_arrives_during_the_long_poll(
         self, feed: Feed, make_settings: Callable[..., Any]

@@ -206,11 +206,8 @@ async def test_revocation_is_enforced_even_if_auth_is_killed_right_after_the_res
 ) -> None:
     async with own_suite.client() as client:
         others = [address for name, address in doors(own_suite).items() if name != "auth"]
-        for _ in range(3):
-            earlier, person = await register(client), await register(client)
-            await log_out(client, earlier)  # so that all verifiers follow the feed of this process
-            for address in others:
-                await seconds_until_refused(client, address, earlier.headers)
+        for _ in range(3):  # from the second round on, the verifiers may not be back yet
+            person = await register(client)
             assert await let_in_everywhere(client, own_suite, person.headers)
             killed = own_suite.pid_of("services.auth")
             await log_out(client, person)

@@ -7,7 +7,7 @@ from shared.identity.revocations import FEED, Revocations
 
 
 class DeliverFirst:
-    """Before each response, sends new revocations to the verifiers that are waiting for them.
+    """Before each response, sends new revocations to the verifiers that follow the feed.
 
     So no gateway accepts a token after its owner was told that it is revoked, even if this process is killed
     right after the response and takes long to come back.
@@ -18,6 +18,8 @@ class DeliverFirst:
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self._feed.verifiers.begin()
         if scope["type"] != "http" or scope["path"] == FEED:
             await self._app(scope, receive, send)
             return

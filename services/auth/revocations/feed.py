@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Self
 
 import structlog
 
 from services.auth.revocations.log import PAGE_ROWS, RevocationLog, newest_number, read_page
+from services.auth.revocations.verifiers import Verifiers
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable
@@ -48,10 +49,7 @@ class RevocationFeed:
         self._newest = self._oldest = 0
         self._failing = False
         self._reading = asyncio.Lock()
-        self._waiting: set[object] = set()  # responses held for verifiers
-        self._owed: set[object] = set()  # those of them that have not sent the newest revocations yet
-        self._delivered = asyncio.Event()
-        self._delivered.set()
+        self.verifiers = Verifiers()
         # Called in a thread before verifiers learn that a key was killed, so that it no longer signs by then.
         self._on_kill = on_kill
         self._committed, self._news = asyncio.Event(), asyncio.Event()
@@ -70,39 +68,42 @@ class RevocationFeed:
 
     async def __aexit__(self, *_: object) -> None:
         await end([self._task])
+        self.verifiers.close()
 
-    async def answer(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def answer(
+        self, after: int, stopping: Callable[[], bool], verifier: str = ""
+    ) -> AsyncGenerator[bytes]:
         """Stream the revocations after a number, once there are any or the wait times out."""
-        if len(self._waiting) >= WAITING_MAX:
+        if self.verifiers.number_waiting >= WAITING_MAX:
             raise Overloaded
         if after > self._newest:
             # Another replica has published something that this one has not read yet.
             await self.catch_up()
         if self._failing:
             raise Unavailable
-        return self._held(after, stopping)
+        return self._held(after, stopping, verifier)
 
-    async def _held(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-        deadline, own = time.monotonic() + HOLD_SECONDS, object()
-        self._waiting.add(own)
+    async def _held(self, after: int, stopping: Callable[[], bool], verifier: str) -> AsyncGenerator[bytes]:
+        deadline, own, sent = time.monotonic() + HOLD_SECONDS, object(), None
+        self.verifiers.arrive(own, verifier, is_behind=after != self._newest)
         try:
             while after == self._newest and time.monotonic() < deadline and not stopping():
                 if self._failing:
                     return  # without a result, so that the verifier tries another replica
                 yield SIGN_OF_LIFE
                 await self._news_within(SIGN_OF_LIFE_SECONDS)
-            yield (await self._page(after)).model_dump_json().encode()
+            page = await self._page(after)
+            yield page.model_dump_json().encode()
+            sent = page.next  # the server asks for more only after it has sent the page
         except Problem:
             return
-        finally:  # the server asks for more only after it has sent the page
-            self._waiting.discard(own)
-            self._owed.discard(own)
-            if not self._owed:
-                self._delivered.set()
+        finally:
+            returns = sent is not None and not stopping()
+            self.verifiers.leave(own, verifier, returns=returns, is_behind=sent != self._newest)
 
     async def deliver(self) -> None:
-        """Wait until waiting verifiers have been sent what was committed so far, but not for long."""
-        if not (self._committed.is_set() or self._reading.locked() or self._owed):
+        """Wait until all that follow have been sent what was committed so far, but not for long."""
+        if not (self._committed.is_set() or self._reading.locked() or self.verifiers.are_owed):
             return
         with suppress(TimeoutError, Problem):
             async with asyncio.timeout(DELIVERY_SECONDS_MAX):
@@ -110,7 +111,7 @@ class RevocationFeed:
                     is_unread = self._committed.is_set()  # otherwise a read has begun after the commit
                 if is_unread:
                     await self.catch_up()
-                await self._delivered.wait()
+                await self.verifiers.all_sent()
 
     async def _page(self, after: int) -> RevocationPage:
         is_kept = len(self._recent) < PAGE_ROWS or after >= self._recent[0].number - 1
@@ -174,8 +175,6 @@ class RevocationFeed:
                 return
 
     def _wake(self) -> None:
-        self._owed |= self._waiting
-        if self._owed:
-            self._delivered.clear()
+        self.verifiers.owe()
         self._news.set()
         self._news = asyncio.Event()
