@@ -41,5 +41,6 @@ SCOPES = {
     "admin:inventory": "As an admin: manage AWS accounts and all syncs",
     "admin:notifications": "As an admin: send notifications to everyone",
     "admin:support": "As support staff: see and answer the tickets of everyone, and moderate reviews",
+    "admin:gateway": "As an admin: see the state, the routes and the latest errors of the gateway",
     "admin:terminal": "As an admin: see and stop everyone's boxes",
 }

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from contracts.scopes import SCOPES
+from gateway.site.admin.access import SCOPE
 from shared.caller import BROAD_SCOPES, Caller
 from shared.data import migrate
 from shared.http.endpoints import serialiser
@@ -186,7 +187,7 @@ def test_every_admin_operation_requires_an_admin_scope(service: str) -> None:
 
 
 def test_auth_grants_exactly_the_scopes_that_services_require() -> None:
-    demanded: set[str] = set()
+    demanded: set[str] = {SCOPE}
     for service in SERVICES:
         table = module(service, "routes")
         demanded |= {one.scope for one in [*table.OPERATIONS, *getattr(table, "SOCKETS", ())] if one.scope}

@@ -59,8 +59,8 @@ def check(arguments: argparse.Namespace) -> int:
 
 def explain(arguments: argparse.Namespace) -> int:
     """Show which route a request takes and why, what it must satisfy, and what the backend receives."""
-    from gateway.cli.explain import explain as explain_request
     from gateway.config.routes_file import load
+    from gateway.forwarding.explain import explain as explain_request
 
     table = load(arguments.file, development=_is_development())
     lines = explain_request(table, arguments.method, arguments.url, arguments.header, arguments.address)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.explain import explain, request_of
 from gateway.cli.token_claims import Finding
 from gateway.errors import Refusal
+from gateway.forwarding.explain import explain, request_of
 from gateway.policies.authentication import require
 from gateway.routing.request_target import match_of
 from gateway.routing.table import Match

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gateway import errors
@@ -15,9 +14,7 @@ from gateway.policies.browser_sessions import cookie_of, is_from_our_pages, pres
 from gateway.policies.credential_exchange import ACCESS_KEY, CREDENTIAL_BYTES_MAX
 from gateway.request import RequestState
 from gateway.routing.table import ANYBODY, Route
-from gateway.runtime.gateway import Gateway
 from gateway.telemetry.metrics import record
-from shared.caller import Caller
 from shared.errors import InvalidToken, Problem
 from shared.peers.client import PeerRefusal
 
@@ -161,7 +158,7 @@ def _exchange(transfer: Transfer, credential: bytes) -> Wait | None:
 async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
     gateway, is_cookie = transfer.gateway, b"authorization" not in transfer.fields.seen
     try:
-        token, transfer.caller = await _exchanged(gateway, credential)
+        token, transfer.caller = await gateway.exchange.caller_of(credential, gateway.verifier)
     except (InvalidToken, PeerRefusal) as error:
         gateway.exchange.forget(credential)
         _count_failure(transfer)
@@ -173,20 +170,6 @@ async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
         raise Refusal.of(error, errors.UNAVAILABLE) from error
     else:
         present(transfer, token)
-
-
-async def _exchanged(gateway: Gateway, credential: bytes) -> tuple[str, Caller]:
-    """Return the token that a credential is exchanged for, and its caller.
-
-    If a cached token is refused, the credential is exchanged once more, so sessions survive a killed signing
-    key.
-    """
-    cached = gateway.exchange.remembered(credential)
-    if cached is not None:
-        with suppress(InvalidToken):
-            return cached, await gateway.verifier.verify(cached)
-    token = await gateway.exchange.exchange(credential)
-    return token, await gateway.verifier.verify(token)
 
 
 def authorize(transfer: Transfer) -> None:

@@ -6,8 +6,12 @@ checks whether it was revoked, so an ended session is refused within a second, l
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 
+from shared.caller import Caller
+from shared.errors import InvalidToken
+from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient, InternalTokens
 from shared.process.settings import ProcessSettings
 
@@ -31,6 +35,19 @@ class CredentialExchange:
         """Return the token of a credential that was exchanged before. Never waits."""
         token, until = self._kept.get(credential, ("", 0.0))
         return token if until > time.monotonic() else None
+
+    async def caller_of(self, credential: bytes, verifier: TokenVerifier) -> tuple[str, Caller]:
+        """Return the token that a credential is exchanged for, and its caller.
+
+        If a cached token is refused, the credential is exchanged once more, so sessions survive a killed
+        signing key.
+        """
+        cached = self.remembered(credential)
+        if cached is not None:
+            with suppress(InvalidToken):
+                return cached, await verifier.verify(cached)
+        token = await self.exchange(credential)
+        return token, await verifier.verify(token)
 
     async def exchange(self, credential: bytes) -> str:
         """Return a new token for this credential; raises PeerRefusal if auth does not accept it."""

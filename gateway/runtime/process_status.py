@@ -25,6 +25,10 @@ class Inside:
         self._started = timestamp()
 
     def state(self) -> dict[str, Any]:
+        return {**self.brief(), "table": table_shown(self._gateway.table)}
+
+    def brief(self) -> dict[str, Any]:
+        """Return the state without the table, which is the same in all workers."""
         gateway = self._gateway
         return {
             "worker": int(os.environ.get(WORKER, "1")),
@@ -34,7 +38,6 @@ class Inside:
             "leaving": gateway.is_leaving,
             "open": len(gateway.open),
             "reload": {"count": self._reload.count, **self._reload.outcome.shown()},
-            "table": table_shown(gateway.table),
             "targets": [_target(backend) for backend in gateway.routing.backends.values()],
             "limits": self._limits(),
             "errors": list(metrics.RECENT),

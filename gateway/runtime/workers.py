@@ -54,6 +54,9 @@ async def answering_parent(inside: Inside) -> AsyncIterator[None]:
     async def state(_request: Request) -> Response:
         return JSONResponse(inside.state())
 
+    async def brief(_request: Request) -> Response:
+        return JSONResponse(inside.brief())
+
     async def reload(_request: Request) -> Response:
         return JSONResponse(await inside.reload())
 
@@ -64,6 +67,7 @@ async def answering_parent(inside: Inside) -> AsyncIterator[None]:
     app = Starlette(
         routes=[
             Route("/state", state),
+            Route("/brief", brief),
             Route("/reload", reload, methods=["POST"]),
             Route("/leave", leave, methods=["POST"]),
         ]

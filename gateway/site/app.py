@@ -24,8 +24,11 @@ from gateway.runtime.admin_listener import Alone, listening
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.process_status import WORKER, Inside
 from gateway.runtime.reload import Reload
+from gateway.runtime.siblings import Siblings
 from gateway.runtime.workers import answering_parent
 from gateway.settings import Settings
+from gateway.site.admin.api import AdminApi
+from gateway.site.admin.records import Records
 from gateway.site.browser_pages import BrowserPages, wants_page
 from gateway.site.console import Console
 from gateway.site.docs import Docs
@@ -49,6 +52,8 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
     docs = Docs(gateway)
     console = Console()
     pages = BrowserPages(console)
+    inside, records = Inside(gateway, reload), Records(gateway)
+    admin = AdminApi(gateway, Siblings(inside), records)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -56,7 +61,7 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
         reload.start()
         # uvicorn passes this state to every connection, so that the protocol can access it.
         store = gateway.limit_store or nullcontext()
-        async with gateway.follower, store, _asked(settings, Inside(gateway, reload)):
+        async with gateway.follower, store, _asked(settings, inside), records.running():
             yield {"gateway": gateway, "reload": reload}
         reload.stop()
         await gateway.stop()
@@ -68,11 +73,16 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
             Route("/metrics", Metrics(settings).show),
+            *admin.routes,
             *docs.routes,
             *console.routes,
         ],
         middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
-        exception_handlers={HTTPException: Refusals(pages).http_exception, Exception: _unexpected},
+        exception_handlers={
+            HTTPException: Refusals(pages).http_exception,
+            Refusal: _refused,
+            Exception: _unexpected,
+        },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # it would trust the Host header
@@ -136,6 +146,11 @@ class Refusals:
             kind = {405: errors.METHOD_NOT_ALLOWED}.get(error.status_code, errors.MALFORMED)
             refusal = Refusal(kind, headers=error.headers)
         return self._pages.error(request, refusal) if wants_page(request) else _problem(request, refusal)
+
+
+def _refused(request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    return _problem(request, refusal)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gateway.site.admin.openapi import admin_paths, admin_schemas
 from gateway.site.openapi_components import Document
 from shared import __version__
 from shared.http.openapi_frame import frame
@@ -51,7 +52,7 @@ def own_document() -> Document:
         ),
         "/docs": _get("show_docs", "Show this document as a page that can send requests.", _as("text/html")),
     }
-    return frame("gateway", __version__, paths, {})
+    return frame("gateway", __version__, paths | admin_paths(), admin_schemas())
 
 
 def _health() -> Document:

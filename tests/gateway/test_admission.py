@@ -5,9 +5,9 @@ import weakref
 
 import pytest
 
-from gateway.cli.explain import explain
 from gateway.config.routes_file import parse
 from gateway.forwarding.exchange import Exchange
+from gateway.forwarding.explain import explain
 from gateway.routing.upstreams import Origin, Share, Target, Upstream
 from gateway.upstream.balancer import Group
 from gateway.upstream.pool import Backend

@@ -4,9 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.cli.explain import explain
 from gateway.config.description import differences, table_shown
 from gateway.config.routes_file import RoutesFileError, parse
+from gateway.forwarding.explain import explain
 from gateway.routing.addresses import AddressRule
 from gateway.routing.table import RouteTable
 from shared.testing import bearer, token

@@ -13,10 +13,10 @@ import yaml
 
 from gatehouse.cli import main as gatehouse
 from gateway import cli
-from gateway.cli.explain import explain
 from gateway.config import json_schema, routes_file
 from gateway.config.description import differences
 from gateway.config.routes_file import examine, parse
+from gateway.forwarding.explain import explain
 from gateway.routing.table import RouteTable
 
 PROJECT = Path(__file__).parents[2]

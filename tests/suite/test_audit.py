@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from gateway.cli.explain import explain
 from gateway.config.routes_file import parse
+from gateway.forwarding.explain import explain
 from tests import support
 from tests.suite.accounts import LAPTOP, Person, register, sign_in_admin
 from tests.suite.conftest import ROOT, Suite

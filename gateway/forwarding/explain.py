@@ -1,5 +1,6 @@
-"""`gatehouse routes explain`: shows what the real admission steps would do with a request, and why."""
+"""Explains what the real admission steps would do with a request: for `gatehouse routes` and for admins."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -10,20 +11,26 @@ from gateway.forwarding.admission import STEPS
 from gateway.forwarding.heads import upstream_head
 from gateway.http.headers import Header, Request
 from gateway.policies.api_keys import CLIENT_HEADER, keys_shown
+from gateway.policies.authentication import require
 from gateway.request import RequestRules, RequestState
 from gateway.routing.header_changes import masked
 from gateway.routing.request_target import host_of, match_of
 from gateway.routing.table import BadPath, Match, Policy, Route, RouteTable, is_internal
 from gateway.runtime.live_routes import Routing
+from shared.caller import Caller
 
 PEER = "127.0.0.1"
 
 
+FORWARDED, REFUSED, OWN = "forwarded", "refused", "own"
+
+
 class Line(NamedTuple):
-    """One fact about the request."""
+    """One fact about the request; the last one has its outcome."""
 
     name: str
     words: str
+    outcome: str = ""
 
 
 class _Client:
@@ -36,9 +43,17 @@ class _Client:
 
 
 def explain(
-    table: RouteTable, method: str, url: str, headers: Sequence[str], address: str = PEER
+    table: RouteTable,
+    method: str,
+    url: str,
+    headers: Sequence[str],
+    address: str = PEER,
+    role: str | None = None,
 ) -> list[Line]:
-    """Return one line per step; the last line says what happens to the request."""
+    """Return one line per step; the last line says what happens to the request.
+
+    With a role, the request is treated as one with a valid token of a person who has this role.
+    """
     request = request_of(method, url, headers)
     lines = [Line("request", f"{method} {request.target.decode()} at host {host_of(request) or '(none)'}")]
     try:
@@ -53,14 +68,16 @@ def explain(
         return [*lines, *_without_route(match)]
     lines += _about(match.route, match.path, table, request)
     state = _state(request, match, table, address)
-    end = _end(state)
+    if role is not None:
+        state.fields.seen.setdefault(b"authorization", b"Bearer")
+    end = _end(state) or (role and _end_as(role, state)) or None
     if end is not None:
         return [*lines, end]
     head = upstream_head(state).decode("latin-1").strip().splitlines()
     return [
         *lines,
         *(Line("sent", masked(each)) for each in head),
-        Line("result", _verdict(match.route, state)),
+        Line("result", _verdict(match.route, state, is_known=role is not None), FORWARDED),
     ]
 
 
@@ -97,7 +114,7 @@ def _without_route(match: Match) -> Iterator[Line]:
         yield Line("why", "/internal is never reachable from outside, in any spelling")
     else:
         yield Line("why", "no route matches; the gateway itself serves only /health, /metrics, /docs …")
-    yield Line("result", "the gateway's own response, or 404 not_found (client, route)")
+    yield Line("result", "the gateway's own response, or 404 not_found (client, route)", OWN)
 
 
 def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> Iterator[Line]:
@@ -189,8 +206,8 @@ def _limits(policy: Policy) -> str:
     return "; ".join((*per, f"body up to {policy.body_max} bytes"))
 
 
-def _is_public(route: Route, method: bytes, path: bytes) -> bool:
-    return route.policy.auth != "none" and route.is_public(method, path)
+def _is_public(route: Route | None, method: bytes, path: bytes) -> bool:
+    return route is not None and route.policy.auth != "none" and route.is_public(method, path)
 
 
 def _end(state: RequestState) -> Line | None:
@@ -198,7 +215,7 @@ def _end(state: RequestState) -> Line | None:
     for step in STEPS:
         try:
             if step.foresee(state) is not None:
-                return Line("result", "204, a preflight")
+                return Line("result", "204, a preflight", OWN)
         except Refusal as refusal:
             more = f" ({state.address})" if refusal.kind is errors.IP_DENIED else ""
             allowed = refusal.headers.get("Allow")
@@ -207,10 +224,25 @@ def _end(state: RequestState) -> Line | None:
 
 
 def _refused(kind: Kind, more: str = "") -> Line:
-    return Line("result", f"{kind.status} {kind.code} ({kind.source}, {kind.phase}): {kind.words}{more}")
+    result = f"{kind.status} {kind.code} ({kind.source}, {kind.phase}): {kind.words}{more}"
+    return Line("result", result, REFUSED)
 
 
-def _verdict(route: Route, state: RequestState) -> str:
+def _end_as(role: str, state: RequestState) -> Line | None:
+    """Return the refusal of a person with this role, if the route does not admit them."""
+    if _is_public(state.match.route, state.request.method, state.match.path):
+        return None
+    someone = Caller("", role, None, None, None, frozenset(), math.inf)
+    try:
+        require(state.policy, someone)
+    except Refusal as refusal:
+        return _refused(refusal.kind, f" {refusal.detail}")
+    return None
+
+
+def _verdict(route: Route, state: RequestState, *, is_known: bool) -> str:
+    if is_known:
+        return "forwarded if the limits allow it"
     shows_key, has_token = _shows_key(state), b"authorization" in state.fields.seen
     if (has_token or shows_key) and not route.is_public(state.request.method, state.match.path):
         shown = "key" if shows_key else "token"
