@@ -18,6 +18,7 @@ const PAGES = [
   { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", onPhone: true, load: () => import("./pages/audit.js") },
   { name: "gateway", label: "Gateway", icon: "gateway", group: "Run", chord: "g", isForAdmins: true, load: () => import("./pages/gateway.js") },
   { name: "users", label: "Users", icon: "users", group: "Run", chord: "u", isForAdmins: true, load: () => import("./pages/users.js") },
+  { name: "clients", label: "Clients", icon: "lock", group: "Run", chord: "c", isForAdmins: true, load: () => import("./pages/clients.js") },
 ];
 
 /** The component of the page that is shown. @type {import("./core/view.js").Signal<any>} */

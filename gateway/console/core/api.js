@@ -6,7 +6,8 @@ const PATIENCE_MS = 20_000;
 const SERVICES = /** @type {Record<string, string>} */ ({
   auth: "auth", users: "users", settings: "users", dashboard: "users", team: "users", orders: "orders",
   products: "orders", invoices: "orders", files: "files", audit: "audit", notifications: "notifications",
-  tickets: "support", reviews: "support",
+  tickets: "support", reviews: "support", clients: "auth", oauth: "auth",
+  workspaces: "inventory", usage: "inventory", billing: "inventory", advice: "inventory", sync: "inventory", ai: "inventory", cloudtrail: "inventory",
 });
 const SIGN_IN_CODES = ["unauthenticated", "session_over", "invalid_token"];
 
@@ -56,6 +57,8 @@ export const post = (path, body, options) => call("POST", path, { key: newKey(),
 export const put = (path, body, options) => call("PUT", path, { ...options, body });
 /** @param {string} path @param {unknown} body @param {Options} [options] */
 export const patch = (path, body, options) => call("PATCH", path, { ...options, body });
+/** @param {string} path @param {Options} [options] */
+export const del = (path, options) => call("DELETE", path, options);
 
 /**
  * Send a request. `version` becomes If-Match; `key` makes a repeated POST harmless. If the list is still the one with
