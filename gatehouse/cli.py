@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gatehouse import events, programs
 from gatehouse.backup import commands as backups
+from gatehouse.move import commands as moves
 from shared import __version__
 
 if TYPE_CHECKING:  # imported late below: `up` must stay small, since it runs as long as the suite
@@ -276,4 +277,5 @@ COMMANDS: Commands = {
     "events": (events.events, events.describe),
     "backup": (backups.backup, backups.describe_backup),
     "restore": (backups.restore, backups.describe_restore),
+    "move": (moves.move, moves.describe),
 }

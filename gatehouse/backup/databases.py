@@ -22,7 +22,7 @@ _COMPRESSION = 1  # the lowest: the copy must not keep a core busy for minutes
 _PIECE_BYTES = 1 << 20
 _RESET_OUTBOX = "UPDATE outbox SET sent_as = NULL, sent_in = NULL, lease = NULL, leased_until = NULL"
 # Also what a newer version has added, which its migrations would find in their way.
-_EMPTY = """
+EMPTY = """
     SET LOCAL client_min_messages = warning;
     DO $$ DECLARE one record; BEGIN
         FOR one IN SELECT nspname FROM pg_namespace
@@ -131,7 +131,7 @@ def load_postgresql(url: str, dump: Path) -> None:
     try:
         options = ["--no-owner", "--no-privileges", "--no-comments", f"--file={script}", str(dump)]
         _run("pg_restore", url, options, connects=False)
-        emptying.write_text(_EMPTY)
+        emptying.write_text(EMPTY)
         options = [
             "--quiet",
             "--no-psqlrc",

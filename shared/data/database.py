@@ -17,11 +17,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import structlog
 from sqlalchemy import DateTime, Engine, Select, String, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection, Dialect, make_url
+from sqlalchemy.engine import URL, Connection, Dialect, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Session
 
+from shared.data import pausing
 from shared.data.together import Together
 from shared.errors import DiskFull, Overloaded, Unavailable
 from shared.process.threads import Threads
@@ -57,6 +58,14 @@ _NO_ANSWER = "The database did not respond; try again in a moment."
 
 class TookTooLong(Unavailable):
     """The database cancelled a statement that took too long; try again in a moment."""
+
+
+class Paused(Unavailable):
+    """Changes are paused while the data of this service is moved; reads go on. Try again in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": "5"}
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -109,6 +118,8 @@ class Database:
             max_workers=BACKGROUND_THREADS, thread_name_prefix="background", initializer=_give_way
         )
         self._together = Together(self)
+        file = self.url.database if self.is_sqlite else None
+        self._file = Path(file).absolute() if file and file != ":memory:" else None
         self._waiting = 0
         self._away_until = 0.0
         # Values of `session.info`, for functions that get only the session.
@@ -156,6 +167,8 @@ class Database:
         lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
         if time.monotonic() < self._away_until:
             raise Unavailable(_NO_ANSWER)
+        if write and self._file is not None and pausing.is_paused(self._file):
+            raise Paused
         try:
             with lock, Session(engine, expire_on_commit=False, info=self.session_info.copy()) as session:
                 yield session
@@ -166,6 +179,8 @@ class Database:
             if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 log.error("disk_full", error=str(error.orig))  # noqa: TRY400 - no traceback needed
                 raise DiskFull from error
+            if getattr(error.orig, "sqlstate", None) == pausing.READ_ONLY:
+                raise Paused from error
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 log.exception("database_failed")
                 if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
@@ -291,7 +306,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 def create_postgresql(url: URL, pool_size: int) -> Engine:
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -302,6 +317,14 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
         hide_parameters=True,  # errors are logged, and a parameter may be a password hash
         connect_args=postgresql_options(url),
     )
+
+    @event.listens_for(engine, "handle_error")
+    def replace_read_only(failure: ExceptionContext) -> None:
+        # A session keeps this setting, so the next request gets a new one and may write again.
+        if getattr(failure.original_exception, "sqlstate", None) == pausing.READ_ONLY:
+            failure.is_disconnect, failure.invalidate_pool_on_disconnect = True, False
+
+    return engine
 
 
 def postgresql_options(url: URL) -> dict[str, str]:

@@ -24,6 +24,7 @@ from shared.data.database import Database
 from shared.process.supervision import report_phase
 
 VERSION_TABLE = "schema_migrations"
+UNFINISHED_MOVE = "unfinished_move"  # a table with the state of `gatehouse move`
 STILL_AT_WORK_SECONDS = 5.0
 # On PostgreSQL. While a migration waits for a lock, later statements on that table wait behind it. Therefore
 # it waits only briefly, lets them pass, and tries again.
@@ -50,6 +51,13 @@ class DatabaseTooNew(Exception):
         known = program or "none"
         super().__init__(f"the database is at version {database}, but this program only knows {known}")
         self.database, self.program = database, program
+
+
+class MoveUnfinished(Exception):
+    """`gatehouse move` has not finished with this database, so rows are missing."""
+
+    def __init__(self) -> None:
+        super().__init__("gatehouse move has not finished with this database, so rows are missing")
 
 
 def upgrade(database_url: str, migrations: Path) -> None:
@@ -97,6 +105,8 @@ def upgrade_apart(database_url: str, migrations: Path) -> None:
     """
     with _connection(database_url) as connection:
         before, after = current(connection), newest(migrations)
+        if inspect(connection).has_table(UNFINISHED_MOVE):
+            raise MoveUnfinished
     if _is_behind(before, after):
         report_phase(f"migrating from {before or 'an empty database'} to {after}")
         forks = "alembic.command" in sys.modules and threading.active_count() == 1

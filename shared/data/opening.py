@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.data.migrate import DatabaseTooNew, MigrationFailed, upgrade_apart
+from shared.data.migrate import DatabaseTooNew, MigrationFailed, MoveUnfinished, upgrade_apart
 from shared.process.settings import ServiceSettings, mask
 from shared.process.supervision import report_phase, supervised
 
@@ -32,6 +32,8 @@ def open_database(settings: ServiceSettings) -> None:
         except DatabaseTooNew as error:
             versions = {"database_version": error.database, "program_version": error.program or "none"}
             _give_up(settings, "database_too_new", reason=str(error), **versions)
+        except MoveUnfinished as error:
+            _give_up(settings, "database_incomplete", reason=str(error))
         except MigrationFailed as error:
             _give_up(settings, "migration_failed", output=str(error))
         except SQLAlchemyError as error:
@@ -86,6 +88,7 @@ def _give_up(settings: ServiceSettings, event: str, **more: str) -> NoReturn:
         "database_unreachable": f"Start the server, or set {variable} to another one.",
         "database_unusable": f"Fix this, or set {variable} to another database.",
         "database_too_new": "Start the newer program again, or restore a backup from before it ran.",
+        "database_incomplete": f"Continue that move, or set {variable} to the former database.",
         "database_lost": f"Restore the file from a backup, or delete {_marker(settings)} to start afresh.",
         "migration_failed": "The failed migration was rolled back. Fix the cause, then start again.",
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from shared.data.migrate import newest
+from shared.data.migrate import UNFINISHED_MOVE, newest
 from shared.data.opening import open_database
 from tests.shared.notes.app import MIGRATIONS, Settings
 
@@ -64,3 +64,11 @@ def test_database_of_a_newer_program_is_refused_with_both_versions(opened: Setti
     assert line["event"] == "database_too_new"
     assert (line["database_version"], line["program_version"]) == ("9999", newest(MIGRATIONS))
     assert "exc_info" not in line
+
+
+def test_database_whose_move_is_unfinished_is_refused(opened: Settings, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "notes.db")) as database:
+        database.execute(f"CREATE TABLE {UNFINISHED_MOVE} (name TEXT)")
+    line = refusal(opened)
+    assert line["event"] == "database_incomplete"
+    assert "Continue that move" in line["remedy"]
