@@ -17,7 +17,7 @@ from services.files.settings import Settings
 from shared.testing import bearer, token
 from tests.databases import migrate
 from tests.files.dying import STEPS
-from tests.shared.processes import service_environment, started
+from tests.shared.processes import forked, service_environment
 from tests.support import eventually, free_port
 
 pytestmark = pytest.mark.prove
@@ -39,7 +39,7 @@ class Place:
         self.headers = bearer(token())
 
     @contextmanager
-    def service(self, *module: str) -> Iterator[httpx.Client]:
+    def service(self, *command: str) -> Iterator[httpx.Client]:
         port = free_port()
         migrate(self.database_url, Settings.migrations())
         environment = service_environment(
@@ -52,7 +52,7 @@ class Place:
             COMPARE_HOURS="0.00001",
         )
         with (
-            started("-m", *module, environment=environment),
+            forked(*command, environment=environment),
             httpx.Client(
                 base_url=f"http://127.0.0.1:{port}", headers=self.headers, timeout=SECONDS
             ) as client,

@@ -23,7 +23,7 @@ from tests.notifications.smtp import Server
 from tests.notifications.support import account, placed
 from tests.notifications.test_killed_mails import is_ready, kill_while_sending
 from tests.notifications.test_killed_webhooks import deliver, kill, read
-from tests.shared.processes import SECONDS_MAX, forked, service_environment, started
+from tests.shared.processes import SECONDS_MAX, forked, service_environment
 from tests.support import eventually, free_port, length
 
 pytestmark = pytest.mark.prove
@@ -99,9 +99,9 @@ def test_everybody_gets_one_digest_with_everything_although_the_service_is_kille
             if step is None:
                 with forked("services.notifications", environment=environment) as running:
                     kill_while_sending(running, server, len(server.ids) + dice.randint(1, PEOPLE_PER_KILL))
-            else:  # in a new interpreter, because the step is read when it starts
+            else:
                 dying = {**environment, "GATEHOUSE_FAILPOINT": step}
-                with started("-m", "services.notifications", environment=dying) as running:
+                with forked("services.notifications", environment=dying) as running:
                     assert running.code() == -9, running.output
         pass_time(database_url, ids)
         sent = select(func.count()).where(DELIVERIES.c.state == "sent")

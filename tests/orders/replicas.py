@@ -14,7 +14,7 @@ from sqlalchemy import Table, func, select
 from services.orders.models import ORDERS
 from shared.data.database import Database
 from tests import support
-from tests.shared.processes import forked, service_environment, started
+from tests.shared.processes import forked, service_environment
 
 REPLICAS = 2
 SECONDS = 120.0
@@ -33,13 +33,9 @@ class Replica:
 
     def start(self, dies_at: str = "") -> None:
         """Start it, and wait until it responds. It kills itself when it first reaches the step."""
-        if dies_at:  # the variable is read during imports, so this replica cannot be forked
-            environment = {**self._environment, "GATEHOUSE_FAILPOINT": dies_at}
-            process = started("-m", "services.orders", environment=environment)
-        else:
-            process = forked("services.orders", environment=self._environment)
+        environment = self._environment | ({"GATEHOUSE_FAILPOINT": dies_at} if dies_at else {})
         self._life = ExitStack()
-        self._process = self._life.enter_context(process)
+        self._process = self._life.enter_context(forked("services.orders", environment=environment))
         assert support.eventually(self._responds, seconds=SECONDS), self._process.output
 
     def _responds(self) -> bool:

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gatehouse.starting import MESSAGE_BYTES_MAX
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import watchdog
+from tests.shared.forked import COMMAND, FAIL_POINT
 
 SECONDS_MAX = 30.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,9 +83,8 @@ class Forked:
 
     stdin = None
 
-    def __init__(self, server: "ForkServer", pid: int, handle: int, stdout: int) -> None:
-        self.pid = pid
-        self.stdout = os.fdopen(stdout, encoding="utf-8", errors="replace")
+    def __init__(self, server: "ForkServer", pid: int, handle: int, stdout: IO[str] | None = None) -> None:
+        self.pid, self.stdout = pid, stdout
         self._server, self._handle = server, handle
         self._code: int | None = None
 
@@ -111,6 +111,9 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
 
 class ForkServer:
     """The fork server of `make up`, for tests: its processes start in a quarter of the time."""
@@ -126,18 +129,17 @@ class ForkServer:
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
 
-    def fork(self, module: str, environment: Mapping[str, str]) -> Forked:
-        stdout, theirs = os.pipe()
+    def fork(self, module: str, environment: Mapping[str, str], stdout: int) -> tuple[int, int]:
+        """Return the pid of a new process, and a handle of it."""
         nothing = os.open(os.devnull, os.O_RDONLY)
         order = json.dumps({"module": module, "environment": dict(environment)}).encode()
         with self._lock:
-            socket.send_fds(self._channel, [order], [nothing, theirs])
+            socket.send_fds(self._channel, [order], [nothing, stdout])
             while "started" not in (message := self._receive(SECONDS_MAX))[0]:
                 pass
         os.close(nothing)
-        os.close(theirs)
         watchdog.end_with_run(message[0]["started"])
-        return Forked(self, message[0]["started"], message[1][0], stdout)
+        return message[0]["started"], message[1][0]
 
     def end_of(self, pid: int, seconds: float) -> int | None:
         """Return the exit code of a process, or None if it is still running after `seconds`."""
@@ -166,10 +168,22 @@ def _fork_server() -> ForkServer:
     return server
 
 
+def fork(*command: str, environment: Mapping[str, str], output: int) -> Forked:
+    """Run `python -m …` through the fork server, as the launcher does. Not for tests of the startup."""
+    server, (module, *arguments) = _fork_server(), command
+    environment = {**_kept(), "PYTHONPATH": str(ROOT), **environment}
+    if arguments or FAIL_POINT in environment:
+        environment[COMMAND], module = json.dumps(command), "tests.shared.forked"
+    return Forked(server, *server.fork(module, environment, output))
+
+
 @contextmanager
-def forked(module: str, *, environment: Mapping[str, str]) -> Iterator[Running]:
-    """Run `python -m module` through the fork server, as the launcher does. Not for tests of the startup."""
-    process = _fork_server().fork(module, {**_kept(), "PYTHONPATH": str(ROOT), **environment})
+def forked(*command: str, environment: Mapping[str, str]) -> Iterator[Running]:
+    """Run `python -m …` through the fork server, and read its output."""
+    readable, output = os.pipe()
+    process = fork(*command, environment=environment, output=output)
+    os.close(output)
+    process.stdout = os.fdopen(readable, encoding="utf-8", errors="replace")
     running = Running(process)
     try:
         yield running

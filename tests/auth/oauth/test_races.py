@@ -27,7 +27,7 @@ from tests.auth.oauth.support import (
 from tests.auth.support import PASSWORD, a_name, login, register
 from tests.auth.support import refresh as refresh_session
 from tests.auth.test_factors import Clock, enrolled, mfa_token, verify
-from tests.shared.processes import ROOT, SECONDS_MAX, service_environment, started
+from tests.shared.processes import ROOT, SECONDS_MAX, forked, service_environment
 from tests.support import eventually, free_port
 from tests.users.support import is_ready
 
@@ -46,7 +46,7 @@ async def two(tmp_path: Path, database_url: str) -> AsyncIterator[list[httpx.Asy
             port = free_port()
             more = {"DATABASE_URL": database_url, "BCRYPT_COST": "4", "JWT_SECRET": ""}
             environment = service_environment(tmp_path, port, **more)
-            running = processes.enter_context(started("-m", "services.auth", environment=environment))
+            running = processes.enter_context(forked("services.auth", environment=environment))
             url = f"http://127.0.0.1:{port}"
             assert eventually(partial(is_ready, url), seconds=SECONDS_MAX), running.output
             urls.append(url)

@@ -1,9 +1,6 @@
 """Runs tellers and ledgers as real processes that get killed, and checks the final result."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,8 +16,8 @@ from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import support
 from tests.shared.events.ledger.app import MIGRATIONS
 from tests.shared.events.ledger.models import APPLIED, DONE, DYING, EVENTS, manner_of
+from tests.shared.processes import Forked, fork
 
-ROOT = Path(__file__).resolve().parents[3]
 Thing = tuple[str, int]  # the name of a thing, and the number of an action on it
 
 
@@ -28,17 +25,14 @@ class Player:
     """One process of a made-up service; it uses the same port after a restart."""
 
     def __init__(self, service: str, folder: Path, environment: dict[str, str]) -> None:
-        self._command = [sys.executable, "-m", "tests.shared.events.ledger", service]
         self._environment, self._log = environment, folder / f"{service}-{environment['PORT']}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         self.service = service
 
     def start(self, **more: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE_", "PATH"))}
+        command, environment = ("tests.shared.events.ledger", self.service), self._environment | more
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=ROOT, env={**kept, **self._environment, **more}, stdout=log, stderr=log
-            )
+            self._process = fork(*command, environment=environment, output=log.fileno())
 
     def kill(self) -> None:
         assert self._process is not None
