@@ -5,6 +5,7 @@ sealed with the previous one can still be opened.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from shared.data.sealed import Sealer
 
@@ -14,9 +15,14 @@ _PLACE = "mail.requested"
 
 def seal_link(secrets: Sequence[str], mail_id: str, link: str) -> str:
     """Return the sealed link for the event; it can be opened only with this mail id."""
-    return Sealer(_SERVICE, secrets).seal(link, _PLACE, mail_id)
+    return _sealer(tuple(secrets)).seal(link, _PLACE, mail_id)
 
 
 def open_link(secrets: Sequence[str], mail_id: str, sealed: str) -> str:
     """Return the link in plain text, for the service that sends the mail."""
-    return Sealer(_SERVICE, secrets).open(sealed, _PLACE, mail_id)
+    return _sealer(tuple(secrets)).open(sealed, _PLACE, mail_id)
+
+
+@lru_cache(2)  # deriving its keys takes longer than what is done with them
+def _sealer(secrets: tuple[str, ...]) -> Sealer:
+    return Sealer(_SERVICE, secrets)

@@ -1,12 +1,14 @@
 """The texts of mails: every template is complete, and nothing gets into a mail that does not belong there."""
 
+import email
+import email.policy
 import re
 
 import pytest
 
 from services.auth.mails import mails as asked_for
 from services.notifications.mail.addresses import BadAddress, read_address
-from services.notifications.mail.messages import Sender, build
+from services.notifications.mail.messages import Attachment, Sender, build
 from services.notifications.mail.rendering import TextFault, check, render
 from services.notifications.mail.templates import TEMPLATES, TICKET, Text, built_in
 from shared.ids import new_id
@@ -112,6 +114,37 @@ def test_branch_that_the_sample_does_not_take_is_checked_too() -> None:
 
     with pytest.raises(TextFault, match="unknown"):
         check(text, {"email": "a@b"})
+
+
+@pytest.mark.parametrize("to", ["ann@example.com", "änn@bücher.example", "a" * 64 + "@" + "b" * 60 + ".com"])
+@pytest.mark.parametrize(
+    "words",
+    ["plain", "→ ü", "long" * 400, "  spaced \n.\nFrom me\n=20", "Mixed: a, b; <c>", "é" * 80 + " end"],
+    ids=["plain", "letters", "long", "dots", "marks", "folded"],
+)
+def test_message_is_read_as_it_was_meant(to: str, words: str) -> None:
+    rendered = render(built_in("test"), {**TEMPLATES["test"].sample, "subject": words, "body": words})
+    sender, file = Sender("no-reply@example.com", "Gätehouse, Inc."), Attachment("a.pdf", b"\0\xff\r\n" * 99)
+    content = build(new_id(), "test", to, MOMENT, rendered, sender, attached=file).content
+    read = email.message_from_bytes(content, policy=email.policy.default)
+    plain, markup = (read.get_body((one,)) for one in ("plain", "html"))
+    (attached,) = read.iter_attachments()
+
+    assert plain
+    assert markup
+    shown = [one.get_content().replace("\r\n", "\n") for one in (plain, markup)]
+    assert shown == [rendered.text, rendered.html]
+    assert (attached.get_filename(), attached.get_content()) == (file.name, file.content)
+    (recipient,), (own,) = read["To"].addresses, read["From"].addresses
+    assert (decoded(recipient.username), recipient.domain) == read_address(to)
+    assert (decoded(own.display_name), decoded(read["Subject"])) == (sender.name, rendered.subject)
+    assert all(len(line) < 998 for line in content.split(b"\r\n"))
+    assert b"\n" not in content.replace(b"\r\n", b"")
+
+
+def decoded(header: str) -> str:
+    """Decode UTF-8, which the standard library leaves as it is in headers (RFC 6532)."""
+    return header.encode(errors="surrogateescape").decode()
 
 
 def test_message_is_the_same_at_every_attempt() -> None:

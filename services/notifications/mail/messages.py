@@ -3,27 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
-from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8, Policy
+from email.headerregistry import Address
+from email.utils import format_datetime
 
+from services.notifications.mail import mime
 from services.notifications.mail.addresses import read_address
 from services.notifications.mail.rendering import Rendered
-
-LINE_BYTES_MAX = 900  # SMTP allows 998
-
-
-class _UrlHeader(UnstructuredHeader):
-    """A header with a URL, which must not be folded: the standard library would encode it as words."""
-
-    name: str
-
-    def fold(self, *, policy: Policy) -> str:
-        return f"{self.name}: {self}{policy.linesep}"
-
-
-_HEADERS = HeaderRegistry()
-_HEADERS.map_to_type("list-unsubscribe", _UrlHeader)  # type: ignore[arg-type] # takes mix-ins as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +66,32 @@ def build(
 
     Its Message-ID and its date depend on the delivery alone, so every attempt has the same.
     """
-    recipient, own = Address("", *read_address(to)), Address(sender.name, *read_address(sender.address))
-    policy = SMTP if recipient.username.isascii() else SMTPUTF8
-    mail = EmailMessage(policy.clone(header_factory=_HEADERS))
-    mail["From"], mail["To"] = own, recipient
-    if sender.reply_to:
-        mail["Reply-To"] = Address("", *read_address(sender.reply_to))
-    mail["Subject"] = rendered.subject
-    mail["Date"] = created
-    headers = {"Message-ID": f"<{mail_id}@{own.domain}>", "Auto-Submitted": "auto-generated"}
+    recipient, own = read_address(to), read_address(sender.address)
+    sender_address = Address("", *own).addr_spec
+    headers = {"Message-ID": f"<{mail_id}@{own[1]}>", "Auto-Submitted": "auto-generated"}
     if unsubscribe is not None:
         headers["List-Unsubscribe"] = f"<{unsubscribe}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    for name, value in headers.items():
-        mail[name] = value
-    mail.set_content(rendered.text, cte=_encoding(rendered.text))
-    mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
-    mail.set_boundary(f"=_{mail_id}")
-    if attached is not None:
-        mail.add_attachment(attached.content, maintype="application", subtype="pdf", filename=attached.name)
-        mail.set_boundary(f"=_{mail_id}_mixed")  # around the texts, which keep theirs
+    is_utf8 = not recipient[0].isascii()
+    head = [
+        mime.address("From", sender.name, *own, is_utf8=is_utf8),
+        mime.address("To", "", *recipient, is_utf8=is_utf8),
+    ]
+    if sender.reply_to:
+        head.append(mime.address("Reply-To", "", *read_address(sender.reply_to), is_utf8=is_utf8))
+    head.append(mime.words("Subject", rendered.subject, is_utf8=is_utf8))
+    head.append(mime.plain("Date", format_datetime(created)))
+    head += [mime.plain(name, value) for name, value in headers.items()]
+    head.append(mime.plain("MIME-Version", "1.0"))
     return Message(
         f"{mail_id}-{template}",
-        own.addr_spec,
-        recipient.addr_spec,
-        mail.as_bytes(),
+        sender_address,
+        Address("", *recipient).addr_spec,
+        b"".join(head) + _body(mail_id, rendered, attached),
         delivery_id=mail_id,
         sender_name=sender.name,
         reply_to=sender.reply_to,
-        subject=str(mail["Subject"]),
+        subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
         headers=headers,
@@ -117,7 +99,13 @@ def build(
     )
 
 
-def _encoding(text: str) -> str:
-    """Keep text readable as it is where possible, so that a link in it is not broken into lines."""
-    is_plain = text.isascii() and all(len(line) <= LINE_BYTES_MAX for line in text.splitlines())
-    return "7bit" if is_plain else "quoted-printable"
+def _body(mail_id: str, rendered: Rendered, attached: Attachment | None) -> bytes:
+    texts = [
+        mime.text_part(rendered.text, "plain", is_plain_kept=True),
+        mime.text_part(rendered.html, "html"),
+    ]
+    body = mime.multipart("alternative", f"=_{mail_id}", texts)
+    if attached is None:
+        return body
+    file = mime.pdf_part(attached.name, attached.content)
+    return mime.multipart("mixed", f"=_{mail_id}_mixed", [body, file])
