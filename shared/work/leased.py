@@ -11,7 +11,7 @@ it takes, whether ten are waiting or a million.
 Lock order on PostgreSQL: the row, then the lock of its key, then the next row of the key.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -131,6 +131,13 @@ class Queue:
         session.connection().execute(insert(self.table), [self._row(work_id, body, key, at, due)])
         return work_id
 
+    def add_all(self, session: Session, some: Mapping[str, tuple[str, timedelta]]) -> None:
+        """Add work without a key, in one statement: its bodies and pauses by id."""
+        at = clock(session)
+        rows = [self._row(one, body, None, at, at + after) for one, (body, after) in some.items()]
+        if rows:
+            session.connection().execute(insert(self.table), rows)
+
     def add_once(
         self, session: Session, work_id: str, body: str = "", *, due: datetime | None = None
     ) -> bool:
@@ -214,6 +221,25 @@ class Queue:
         if not session.connection().execute(gone).rowcount:
             raise LeaseLost
         self._advance(session, leased.key)
+        reached("work: finishing")
+
+    def hold(self, session: Session, some: Collection[Leased]) -> None:
+        """Lock several items before they are changed in one transaction; raise LeaseLost if one is lost.
+
+        All transactions that hold several lock them in the same order, so no two wait for each other.
+        """
+        table, ids = self.table, [one.id for one in some]
+        locking = select(table.c.id, table.c.lease).where(table.c.id.in_(ids)).order_by(table.c.id)
+        held = {row.id: row.lease for row in session.connection().execute(locking.with_for_update())}
+        if held != {one.id: one.token for one in some}:
+            raise LeaseLost
+
+    def finish_held(self, session: Session, some: Collection[Leased]) -> None:
+        """Delete several items that are done and held, in one statement."""
+        gone = delete(self.table).where(self.table.c.id.in_([one.id for one in some]))
+        session.connection().execute(gone)
+        for one in some:
+            self._advance(session, one.key)
         reached("work: finishing")
 
     def retry(self, session: Session, leased: Leased, after: timedelta, error: str) -> bool:

@@ -113,6 +113,26 @@ def test_lost_lease_rolls_back_what_was_done_in_the_same_transaction(database: D
     assert [row.body for row in rows(database).values()] == ["{}"]
 
 
+def test_several_are_finished_together_only_if_none_is_lost(database: Database) -> None:
+    add(database, key="a"), add(database, key="b")
+    waiting = add(database, key="a")
+    mine = claim(database)
+    with database.transaction() as session:
+        QUEUE.retry(session, mine[1], AT_ONCE, "failed")
+    others = claim(database)
+
+    def finish_all(some: list[Leased]) -> None:
+        with database.transaction() as session:
+            QUEUE.hold(session, some)
+            QUEUE.finish_held(session, some)
+
+    with pytest.raises(LeaseLost):
+        finish_all(mine)
+    assert len(rows(database)) == 3, "nothing was finished"
+    finish_all([mine[0], *others])
+    assert [one.id for one in claim(database)] == [waiting], "and the next of a key is due"
+
+
 def test_renewed_lease_does_not_expire(database: Database) -> None:
     add(database)
     [one] = claim(database)
