@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -26,6 +26,7 @@ from services.notifications.reasons import Reason
 from services.notifications.timing import DEFAULT
 from shared.clock import now
 from shared.data.database import Database
+from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.work.changes import Changes
 from shared.work.leased import Leased, LeaseLost, clock, pause_after
@@ -33,7 +34,7 @@ from shared.work.leased import Leased, LeaseLost, clock, pause_after
 RETRY_FIRST, RETRY_MAX = timedelta(seconds=30), timedelta(hours=6)
 AWAY_FIRST, AWAY_MAX = timedelta(seconds=30), timedelta(minutes=30)
 AFTER_UNKNOWN = timedelta(minutes=5)
-_TAKEN = Outcome("deferred", "taken")
+_TAKEN, _ACCEPTED = Outcome("deferred", "taken"), Outcome("sent")
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,15 @@ class Carrier(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(slots=True, eq=False)
+class _Ended:
+    """An attempt that has ended; `fault` says why its outcome could not be recorded."""
+
+    job: Job
+    outcome: Outcome
+    fault: Exception | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast a courier works, and when it gives up."""
@@ -83,6 +93,7 @@ class Courier(QueueLoop):
         self._database, self._deliveries, self._carrier, self._pace = database, deliveries, carrier, pace
         self._breaker = Breaker(carrier.name)
         self._places = asyncio.Semaphore(pace.at_once)
+        self._recording, self._ended = asyncio.Lock(), list[_Ended]()
 
     async def close(self) -> None:
         await self._carrier.close()
@@ -113,10 +124,34 @@ class Courier(QueueLoop):
             self._log(log.warning, "lease_lost", job.leased.body, outcome=outcome.kind)
 
     async def _record(self, job: Job, outcome: Outcome) -> None:
-        try:
-            await self._database.run(self._settle, job, outcome)
-        except IntegrityError:  # another delivery has just claimed the same message, which is visible now
-            await self._database.run(self._settle, job, outcome)
+        """Record an outcome, together with those of attempts that end while others are being recorded."""
+        mine = _Ended(job, outcome)
+        self._ended.append(mine)
+        async with self._recording:
+            if mine in self._ended:
+                some, self._ended = self._ended, []
+                await self._record_all(some)
+        if mine.fault is not None:
+            raise mine.fault
+
+    async def _record_all(self, some: Sequence[_Ended]) -> None:
+        fault = await self._fault_of(some)
+        if fault is None or isinstance(fault, Problem):  # such as a database that does not respond
+            for one in some:
+                one.fault = fault
+            return
+        for one in some:  # it is the fault of one of them
+            one.fault = await self._fault_of([one])
+            if isinstance(
+                one.fault, IntegrityError
+            ):  # the delivery that has claimed its message is visible now
+                one.fault = await self._fault_of([one])
+
+    async def _fault_of(self, some: Sequence[_Ended]) -> Exception | None:
+        """Record outcomes in one transaction; return why that failed."""
+        settling = self._database.run(self._settle_all, some)
+        (fault,) = await asyncio.gather(settling, return_exceptions=True)
+        return fault if isinstance(fault, Exception) else None
 
     def _claim(self, session: Session, number: int) -> tuple[int, list[Job]]:
         """Lease deliveries, and write the attempts of those to send; return how many were leased, and those.
@@ -169,11 +204,30 @@ class Courier(QueueLoop):
             return State.FAILED, "too_old"
         return None
 
-    def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
-        """Record the outcome; raise LeaseLost if another replica has the delivery now."""
-        deliveries, leased, delivery_id = self._deliveries, job.leased, job.row["id"]
+    def _settle_all(self, session: Session, some: Sequence[_Ended]) -> None:
+        """Record outcomes; raise LeaseLost if another replica has one of the deliveries now."""
         # Locks in the order of a claim: the work, then its delivery.
-        deliveries.queue.renew(session, leased)
+        self._deliveries.queue.hold(session, [one.job.leased for one in some])
+        sent = [one.job for one in some if one.outcome == _ACCEPTED]
+        if sent:
+            self._settle_sent(session, sent)
+        for one in some:
+            if one.outcome != _ACCEPTED:
+                self._settle(session, one.job, one.outcome)
+        reached(f"{self._deliveries.queue.name}: settling")
+
+    def _settle_sent(self, session: Session, jobs: Sequence[Job]) -> None:
+        """Record those that were sent and have no id of a provider, by a few statements for all."""
+        self._deliveries.queue.finish_held(session, [job.leased for job in jobs])
+        mine = ATTEMPTS.c.delivery_id == bindparam("of"), ATTEMPTS.c.number == bindparam("which")
+        noted = update(ATTEMPTS).where(*mine).values(finished=now(), outcome=_ACCEPTED.kind)
+        numbers = [{"of": job.row["id"], "which": job.number} for job in jobs]
+        session.connection().execute(noted, numbers)
+        self._deliveries.end_all(session, [job.row["id"] for job in jobs], State.SENT)
+
+    def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
+        """Record one outcome of any kind."""
+        deliveries, leased, delivery_id = self._deliveries, job.leased, job.row["id"]
         if outcome.provider_id is not None and _is_taken(session, delivery_id, outcome.provider_id):
             outcome = _TAKEN
         error = outcome.error and outcome.error[:ERROR_CHARACTERS_MAX]
@@ -196,7 +250,6 @@ class Courier(QueueLoop):
             again = {"state": State.QUEUED, "code": outcome.code, "error": error}
             one = update(DELIVERIES).where(DELIVERIES.c.id == delivery_id)
             session.connection().execute(one.values(again))
-        reached(f"{deliveries.queue.name}: settling")
 
     def _log(self, write: Callable[..., Any], what: str, delivery_id: str, **values: Any) -> None:
         name = self._carrier.name

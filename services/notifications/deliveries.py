@@ -13,7 +13,7 @@ from sqlmodel import Session
 from services.notifications.errors import Suppressed
 from services.notifications.kinds import Channel
 from services.notifications.mail.templates import SECURITY
-from services.notifications.models import ATTEMPTS, DELIVERIES, WORK
+from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX, WORK
 from services.notifications.reasons import Reason, stops
 from services.notifications.settings import Settings
 from services.notifications.suppressions import Suppressions
@@ -21,7 +21,7 @@ from shared.clock import now
 from shared.data.database import insert_into
 from shared.data.sealed import SealedColumn
 from shared.work.changes import Changes
-from shared.work.leased import Queue
+from shared.work.leased import Queue, clock
 
 QUEUES = {Channel.EMAIL: "mail", Channel.SMS: "sms"}
 ATTEMPTS_MAX = 8
@@ -35,13 +35,15 @@ class State(StrEnum):
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
+    DELIVERED = "delivered"
     FAILED = "failed"
     SUPPRESSED = "suppressed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
 
-ENDED = (State.SENT, State.FAILED, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
+ENDED = (State.SENT, State.DELIVERED, State.FAILED, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
+_UNREPORTED = (State.QUEUED, State.SENDING, State.SENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,28 @@ class Deliveries:
 
     def store(self, session: Session, draft: Draft, state: State, code: str | None) -> bool:
         """Store a delivery once, and queue it if it is to be sent; return False if it was known."""
+        return bool(self.store_all(session, [(draft, state, code)]))
+
+    def store_all(self, session: Session, some: Sequence[tuple[Draft, State, str | None]]) -> set[str]:
+        """Store deliveries like `store`, by one statement for all; return the ids of those that are new."""
+        if not some:
+            return set()
+        at, rows = now(), {draft.id: (draft, self._row(draft, state, code)) for draft, state, code in some}
+        adding = insert_into(session, DELIVERIES).on_conflict_do_nothing().returning(DELIVERIES.c.id)
+        new = {*session.connection().execute(adding, [row for _, row in rows.values()]).scalars()}
+        waits = {
+            self._work_id(one): (one, max((draft.planned or at) - at, timedelta(0)))
+            for one, (draft, row) in rows.items()
+            if one in new and row["state"] is State.QUEUED
+        }
+        if waits:
+            self.queue.add_all(session, waits)
+            self._changes.note(session, self.queue.name)
+        return new
+
+    def _row(self, draft: Draft, state: State, code: str | None) -> dict[str, Any]:
         is_queued, at = state is State.QUEUED, now()
-        row = {
+        return {
             "id": draft.id,
             "user_id": draft.user_id,
             "channel": self.channel,
@@ -90,14 +112,6 @@ class Deliveries:
             "created": at,
             "finished": None if is_queued else at,
         }
-        adding = insert_into(session, DELIVERIES).values(row).on_conflict_do_nothing()
-        if session.connection().execute(adding.returning(DELIVERIES.c.id)).first() is None:
-            return False
-        if is_queued:
-            wait = timedelta(0) if draft.planned is None else max(draft.planned - at, timedelta(0))
-            self.queue.add(session, draft.id, work_id=self._work_id(draft.id), after=wait)
-            self._changes.note(session, self.queue.name)
-        return True
 
     def has(self, session: Session, delivery_id: str) -> bool:
         found = select(DELIVERIES.c.id).where(DELIVERIES.c.id == delivery_id)
@@ -150,10 +164,54 @@ class Deliveries:
         **also: Any,
     ) -> None:
         """Record the outcome. The content is deleted, unless the delivery failed and may be repeated."""
+        self.end_all(session, [delivery_id], state, code, error, **also)
+
+    def end_all(
+        self,
+        session: Session,
+        delivery_ids: Collection[str],
+        state: State,
+        code: str | None = None,
+        error: str | None = None,
+        **also: Any,
+    ) -> None:
+        """Record the same outcome of several, in one statement."""
         values: dict[str, Any] = {"state": state, "code": code, "error": error, "finished": now(), **also}
         if state is not State.FAILED:
             values["sealed"] = None
-        session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == delivery_id).values(values))
+        mine = update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids))
+        session.connection().execute(mine.values(values))
+
+    def accepted(self, session: Session, delivery_id: str, provider_id: str) -> None:
+        """Note that a provider has accepted a delivery; one whose response was lost then ends at once."""
+        execute = session.connection().execute
+        taken = select(DELIVERIES.c.id).where(DELIVERIES.c.provider_id == provider_id)
+        if execute(taken).first() is not None:
+            return
+        # Locks in the order of a courier: the work, then its delivery.
+        work = self.queue.table
+        idle = work.c.id == self._work_id(delivery_id), work.c.lease.is_(None)
+        if execute(update(work).where(*idle).values(due=clock(session))).rowcount:
+            self._changes.note(session, self.queue.name)
+        mine = DELIVERIES.c.id == delivery_id, DELIVERIES.c.provider_id.is_(None)
+        execute(update(DELIVERIES).where(*mine).values(provider_id=provider_id))
+
+    def reported(
+        self, session: Session, delivery_id: str, state: State, code: str | None, error: str | None
+    ) -> bool:
+        """Note what became of a delivery after it was accepted; return whether that is new.
+
+        Its response may not have been noted yet. Without its work, a courier that is about to note it as sent
+        finds its lease lost.
+        """
+        execute, work = session.connection().execute, self.queue.table
+        execute(delete(work).where(work.c.id == self._work_id(delivery_id)))
+        open_attempts = ATTEMPTS.c.delivery_id == delivery_id, ATTEMPTS.c.finished.is_(None)
+        execute(update(ATTEMPTS).where(*open_attempts).values(finished=now(), outcome="sent"))
+        mine = DELIVERIES.c.id == delivery_id, DELIVERIES.c.state.in_(_UNREPORTED)
+        values = {"state": state, "code": code, "error": error and error[:ERROR_CHARACTERS_MAX]}
+        changed = update(DELIVERIES).where(*mine).values(finished=now(), **values)
+        return bool(execute(changed).rowcount)
 
     def _work_id(self, delivery_id: str) -> str:
         return f"{self.queue.name}:{delivery_id}"

@@ -150,24 +150,25 @@ def queue_mails(desk: Desk, session: Session, events: Sequence[MailRequested]) -
     for event in events:
         if event.template not in TEMPLATES:
             raise Poison(f"there is no template {event.template}; update the service, and replay this event")
-        if event.account_id in gone:
-            continue
-        state = desk.mails.add(
-            session,
-            Mail(
-                id=event.mail_id,
-                template=event.template,
-                to=event.email,
-                values=event.values,
-                link=event.link,
-                expires=event.expires,
-                user_id=event.account_id,
-            ),
-        )
+    wanted = [event for event in events if event.account_id not in gone]
+    states = desk.mails.add_all(session, [_mail(event) for event in wanted])
+    for event, state in zip(wanted, states, strict=True):
         if state is None and desk.mails.has(session, event.mail_id):
             continue  # known already
         if event.account_id is not None:
             desk.deliver(session, of_mail(event))
+
+
+def _mail(event: MailRequested) -> Mail:
+    return Mail(
+        id=event.mail_id,
+        template=event.template,
+        to=event.email,
+        values=event.values,
+        link=event.link,
+        expires=event.expires,
+        user_id=event.account_id,
+    )
 
 
 def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:

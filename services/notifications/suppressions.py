@@ -44,6 +44,16 @@ class Suppressions:
         found = self.reasons(session, self._hashes(channel, to))
         return next((reason for _, reason in found if stops(reason, is_security=is_security)), None)
 
+    def reasons_of(
+        self, session: Session, channel: Channel, addresses: Collection[str]
+    ) -> dict[str, list[Reason]]:
+        """Return the reasons that apply now to each of these addresses, with one statement."""
+        hashes = {one: self._hashes(channel, one) for one in addresses}
+        known: dict[str, list[Reason]] = {}
+        for to_hash, reason in self.reasons(session, [one for some in hashes.values() for one in some]):
+            known.setdefault(to_hash, []).append(reason)
+        return {to: [reason for one in mine for reason in known.get(one, ())] for to, mine in hashes.items()}
+
     def reasons(self, session: Session, hashes: Collection[str]) -> list[tuple[str, Reason]]:
         """Return the reasons that apply now, with the hashes of their addresses."""
         table = SUPPRESSIONS.c

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from tests.notifications.support import (
     table_of_deliveries,
     tell,
 )
+from tests.support import eventually
 
 SECONDS = 60
 LINK = "https://api.example.com/auth/reset?token=abc-DEF_123"
@@ -222,16 +223,21 @@ async def test_daily_limit_of_an_address_applies_to_notices_and_not_to_mails_of_
     assert len(server.to(to)) == 7
 
 
-async def test_fault_while_one_mail_is_noted_is_logged_and_does_not_pause_the_others(
+async def test_fault_of_one_of_the_mails_that_are_noted_together_concerns_that_one_alone(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rested, logged, noticed = list[float](), list[str](), asyncio.Event()
-    broken, real = asked(address()), courier.Courier._settle
+    rested, logged, sizes, broken = list[float](), list[str](), list[int](), list[str]()
+    noticed, real = asyncio.Event(), courier.Courier._settle_all
 
-    def settle(self: courier.Courier, session: Session, job: courier.Job, outcome: breaker.Outcome) -> None:
-        if job.row["id"] == broken.mail_id:
+    def settle(self: courier.Courier, session: Session, some: Sequence[courier._Ended]) -> None:
+        sizes.append(len(some))
+        if len(sizes) == 1:  # the three others wait meanwhile
+            assert eventually(lambda: len(self._ended) == 3, seconds=SECONDS)
+        if len(some) > 1:
+            broken.append(some[1].job.row["id"])
+        if any(one.job.row["id"] in broken for one in some):
             raise RuntimeError("the outcome cannot be stored")
-        real(self, session, job, outcome)
+        real(self, session, some)
 
     async def rest(_self: courier.Courier, seconds: float) -> None:
         rested.append(seconds)
@@ -241,18 +247,19 @@ async def test_fault_while_one_mail_is_noted_is_logged_and_does_not_pause_the_ot
         logged.append(f"{event} {values}")
         noticed.set()
 
-    monkeypatch.setattr(courier.Courier, "_settle", settle)
+    monkeypatch.setattr(courier.Courier, "_settle_all", settle)
     monkeypatch.setattr(courier.Courier, "_rest", rest)
     monkeypatch.setattr(courier.log, "error", note)
-    await tell(client, broken)
-    later = asked(address())
+    mails = [asked(address()) for _ in range(4)]
+    await tell(client, *mails)
     async with asyncio.timeout(SECONDS):
         await noticed.wait()
-    await tell(client, later)
+    sent = [one.mail_id for one in mails if one.mail_id not in broken]
 
-    assert (await ended(client, later.mail_id))["state"] == "sent"
+    assert [(await ended(client, one))["state"] for one in sent] == ["sent"] * 3
+    assert sizes == [1, 3, 1, 1, 1], "the first alone, three together, then each of these"
     assert rested == []
-    assert f"mail_interrupted {{'mail_id': '{broken.mail_id}'" in logged[0]
+    assert f"mail_interrupted {{'mail_id': '{broken[0]}'" in logged[0]
 
 
 async def test_mail_with_an_unknown_template_is_dead_and_the_others_are_sent(

@@ -1,10 +1,10 @@
 """Mails that are to be sent."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select
 from sqlmodel import Session
 
 from services.notifications.deliveries import Deliveries, Draft, State
@@ -12,13 +12,13 @@ from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.templates import SECURITY
-from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX
+from services.notifications.models import DELIVERIES
+from services.notifications.reasons import Reason, stops
 from services.notifications.settings import Settings
 from services.notifications.suppressions import Suppressions
 from shared.clock import now
 from shared.ids import first_id, new_id
 from shared.work.changes import Changes
-from shared.work.leased import clock
 
 # A lease covers a whole mail: fetching an attachment, connecting, a login, and each command may take
 # MAIL_TIMEOUT_SECONDS.
@@ -57,56 +57,40 @@ class Mails(Deliveries):
         It is stored but not sent to an address that is suppressed, or that gets too many mails. None means
         that it was known already, or that mails are off.
         """
-        if self._is_off:
-            return None
-        state, code = self._admitted(session, mail)
-        content = {
-            "to": mail.to,
-            "values": dict(mail.values),
-            "link": mail.link,
-            "unsubscribe": mail.unsubscribe,
-            "invoice": None if mail.invoice is None else asdict(mail.invoice),
-        }
-        draft = Draft(mail.id, mail.user_id, mail.template, mail.to, content, mail.expires, mail.planned)
-        return state if self.store(session, draft, state, code) else None
+        return self.add_all(session, [mail])[0]
 
-    def accepted(self, session: Session, mail_id: str, provider_id: str) -> None:
-        """Note that a provider has accepted a mail; one whose response was lost then ends at once."""
-        execute = session.connection().execute
-        taken = select(DELIVERIES.c.id).where(DELIVERIES.c.provider_id == provider_id)
-        if execute(taken).first() is not None:
-            return
-        # Locks in the order of a courier: the work, then its delivery.
-        work = self.queue.table
-        idle = work.c.id == self._work_id(mail_id), work.c.lease.is_(None)
-        if execute(update(work).where(*idle).values(due=clock(session))).rowcount:
-            self._changes.note(session, self.queue.name)
-        mine = DELIVERIES.c.id == mail_id, DELIVERIES.c.provider_id.is_(None)
-        execute(update(DELIVERIES).where(*mine).values(provider_id=provider_id))
+    def add_all(self, session: Session, mails: Sequence[Mail]) -> list[State | None]:
+        """Queue mails like `add`, by one statement for all.
+
+        Those that count towards a daily limit are added one by one: each must be counted before the next.
+        """
+        if self._is_off:
+            return [None] * len(mails)
+        known = self.suppressions.reasons_of(session, Channel.EMAIL, {mail.to for mail in mails})
+        admitted = [self._admitted(session, mail, known[mail.to]) for mail in mails]
+        drafts = [(_draft(mail), *one) for mail, one in zip(mails, admitted, strict=True)]
+        new = self.store_all(session, drafts)
+        states = list[State | None]()
+        for draft, state, _ in drafts:
+            states.append(state if draft.id in new else None)
+            new.discard(draft.id)  # it is known from now on
+        return states
 
     def bounced(self, session: Session, mail_id: str, error: str) -> None:
-        """Note that a mail was accepted and came back, even if its response has not been noted yet.
+        """Note that a mail was accepted and came back."""
+        self.reported(session, mail_id, State.FAILED, "bounced", error)
 
-        Without its work, a courier that is about to note it as sent finds its lease lost.
-        """
-        execute, work = session.connection().execute, self.queue.table
-        execute(delete(work).where(work.c.id == self._work_id(mail_id)))
-        open_attempts = ATTEMPTS.c.delivery_id == mail_id, ATTEMPTS.c.finished.is_(None)
-        execute(update(ATTEMPTS).where(*open_attempts).values(finished=now(), outcome="sent"))
-        states = State.QUEUED, State.SENDING, State.SENT
-        mine = DELIVERIES.c.id == mail_id, DELIVERIES.c.state.in_(states)
-        values = {"state": State.FAILED, "code": "bounced", "error": error[:ERROR_CHARACTERS_MAX]}
-        execute(update(DELIVERIES).where(*mine).values(finished=now(), **values))
-
-    def _admitted(self, session: Session, mail: Mail) -> tuple[State, str | None]:
+    def _admitted(
+        self, session: Session, mail: Mail, reasons: Collection[Reason]
+    ) -> tuple[State, str | None]:
         try:
             read_address(mail.to)
         except BadAddress:
             return State.FAILED, "bad_address"
         is_security = mail.template in SECURITY
-        reason = self.suppressions.reason_for(session, Channel.EMAIL, mail.to, is_security=is_security)
-        if reason is not None:
-            return State.SUPPRESSED, reason
+        for reason in reasons:
+            if stops(reason, is_security=is_security):
+                return State.SUPPRESSED, reason
         if mail.is_capped and self._today(session, mail) >= self._daily_max:
             return State.SUPPRESSED, "too_many"
         return State.QUEUED, None
@@ -126,3 +110,14 @@ class Mails(Deliveries):
             session.connection().execute(select(func.count()).select_from(some.subquery())).scalar_one()
         )
         return number
+
+
+def _draft(mail: Mail) -> Draft:
+    content = {
+        "to": mail.to,
+        "values": dict(mail.values),
+        "link": mail.link,
+        "unsubscribe": mail.unsubscribe,
+        "invoice": None if mail.invoice is None else asdict(mail.invoice),
+    }
+    return Draft(mail.id, mail.user_id, mail.template, mail.to, content, mail.expires, mail.planned)
