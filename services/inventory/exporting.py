@@ -17,12 +17,12 @@ from services.inventory.exact import written
 from services.inventory.schemas import WorkspaceFilters
 from services.inventory.trail import EventFilters
 from services.inventory.usage import UsageFilters
-from services.inventory.xlsx import MEDIA_TYPE, Workbook
 from shared.clock import now
 from shared.data.database import Database
 from shared.http.schemas import Page, Query
 from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery
 from shared.lists.spreadsheets import csv_lines
+from shared.lists.workbooks import MEDIA_TYPE, Workbook
 
 CSV = "text/csv"
 ANSWER_TYPES = (CSV, MEDIA_TYPE)

@@ -15,7 +15,7 @@ from shared.lists.search import find_page
 from tests.inventory import aws
 from tests.inventory.aws import HOME, KEY_ID, NUMBER, SECRET, Double, World
 from tests.inventory.support import ADMIN, USER, add_account, ended, sync
-from tests.inventory.test_xlsx import read
+from tests.shared.test_workbooks import read
 
 Rows = list[dict[str, Any]]
 BODY = {"name": "main", "region": "eu-central-1", "accessKeyId": KEY_ID, "secretAccessKey": SECRET}

@@ -18,7 +18,7 @@ from shared.testing import running
 from tests.inventory import aws
 from tests.inventory.aws import NUMBER, Double, World
 from tests.inventory.support import ADMIN, add_account, sync
-from tests.inventory.test_xlsx import read
+from tests.shared.test_workbooks import read
 from tests.told import told
 
 PLANTED = {

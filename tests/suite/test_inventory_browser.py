@@ -17,7 +17,7 @@ import pytest
 from services.inventory.demo import company
 from services.inventory.demo.world import REGION
 from tests import support
-from tests.inventory.test_xlsx import read
+from tests.shared.test_workbooks import read
 from tests.suite.conftest import ROOT, Suite, running_suite
 from tests.suite.test_inventory_interface import SECRET, WRONG
 

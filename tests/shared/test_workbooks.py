@@ -1,4 +1,4 @@
-"""XLSX workbooks: readable XML with the same rows, streamed."""
+"""XLSX workbooks: readable XML with the same rows, made in pieces."""
 
 import io
 import tracemalloc
@@ -7,7 +7,10 @@ from decimal import Decimal
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from services.inventory.xlsx import Workbook
+import pytest
+
+from shared.lists import workbooks
+from shared.lists.workbooks import Workbook, WorkbookTooLarge
 
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
@@ -41,6 +44,30 @@ def test_numbers_keep_all_digits_and_texts_are_never_formulas() -> None:
         ["=1+1", None],
         ["<&>\"' \n", "ünï \U0001f600"],
     ]
+
+
+def test_file_continued_after_each_piece_is_the_same() -> None:
+    rows = [[number, f"text of row {number}"] for number in range(50)]
+    whole, book = b"", Workbook()
+    for start in range(0, 50, 10):
+        whole += book.rows(rows[start : start + 10])
+    whole += book.end()
+    at, continued = [0, 0, 0], b""
+    for start in range(0, 50, 10):
+        book = Workbook(at)
+        continued += book.rows(rows[start : start + 10])
+        at = book.at
+    continued += Workbook(at).end()
+
+    assert continued == whole
+    assert read(whole) == [[f"n:{number}", text] for number, text in rows]
+    assert all(not entry.extra for entry in zipfile.ZipFile(io.BytesIO(whole)).infolist()), "no ZIP64"
+
+
+def test_sheet_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbooks, "SHEET_BYTES_MAX", 1_000)
+    with pytest.raises(WorkbookTooLarge):
+        Workbook().rows([["x" * 1_000]])
 
 
 def test_characters_that_xml_cannot_hold_are_left_out_and_long_texts_cut() -> None:
