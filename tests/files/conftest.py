@@ -1,7 +1,5 @@
 """The files service under test: on SQLite and PostgreSQL with disk storage, and on SQLite with S3."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,37 +11,17 @@ from services.files.app import create_app
 from services.files.settings import Settings
 from shared.ids import new_id
 from shared.testing import running
-from tests import databases, support
+from tests import databases, moto
 
 MIB = 1 << 20
 FILE_BYTES_MAX, QUOTA_BYTES, QUOTA_FILES = 2 * MIB, 4 * MIB, 50
-S3_START_SECONDS = 60
 
 
 @pytest.fixture(scope="package")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of moto's S3 server."""
-    port = support.free_port()
-    address = f"http://127.0.0.1:{port}"
-    with (tmp_path_factory.mktemp("s3") / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        assert support.eventually(lambda: _answers(address), seconds=S3_START_SECONDS)
+    with moto.serving(tmp_path_factory.mktemp("s3")) as address:
         yield address
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(address).status_code < 500
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
