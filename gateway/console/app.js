@@ -15,6 +15,7 @@ const PAGES = [
   { name: "dashboard", label: "Dashboard", icon: "dashboard", group: "Work", chord: "d", onPhone: true, load: () => import("./pages/dashboard.js") },
   { name: "orders", label: "Orders", icon: "orders", group: "Work", chord: "o", onPhone: true, load: () => import("./pages/orders.js") },
   { name: "notifications", label: "Notifications", icon: "bell", group: "Work", chord: "b", onPhone: true, load: () => import("./pages/notifications.js") },
+  { name: "workspaces", label: "WorkSpaces", icon: "system", group: "Machines", chord: "w", load: () => import("./pages/workspaces.js") },
   { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", onPhone: true, load: () => import("./pages/audit.js") },
   { name: "gateway", label: "Gateway", icon: "gateway", group: "Run", chord: "g", isForAdmins: true, load: () => import("./pages/gateway.js") },
   { name: "users", label: "Users", icon: "users", group: "Run", chord: "u", isForAdmins: true, load: () => import("./pages/users.js") },
