@@ -1,7 +1,7 @@
 // @ts-check
 // The start: who is signed in, which page the address names, and the shell around it.
 
-import { fault, isAdmin, me, setTheme, start } from "./core/app_state.js";
+import { dock, fault, isAdmin, me, setTheme, start } from "./core/app_state.js";
 import { addCommands, listen } from "./core/keys.js";
 import { follow } from "./core/live.js";
 import { followLinks, go, here, href, place } from "./core/router.js";
@@ -10,13 +10,19 @@ import { BottomBar, CannotStart, Expired, Sidebar, Toasts, Topbar } from "./part
 import { Failure, Page } from "./parts/ui.js";
 
 /** @typedef {import("./parts/shell.js").PageEntry & {load: () => Promise<any>}} Entry */
+// One line per screen, in the order of the sidebar. `sheet` loads the styles of the screen, `pages/<name>.css`, with its module.
 /** @type {Entry[]} */
 const PAGES = [
   { name: "dashboard", label: "Dashboard", icon: "dashboard", group: "Work", chord: "d", onPhone: true, load: () => import("./pages/dashboard.js") },
-  { name: "orders", label: "Orders", icon: "orders", group: "Work", chord: "o", onPhone: true, load: () => import("./pages/orders.js") },
-  { name: "notifications", label: "Notifications", icon: "bell", group: "Work", chord: "b", onPhone: true, load: () => import("./pages/notifications.js") },
+  { name: "orders", label: "Orders", icon: "orders", group: "Work", chord: "o", onPhone: true, finds: ["/orders/", "product_name"], load: () => import("./pages/orders.js") },
+  { name: "products", label: "Products", icon: "products", group: "Work", chord: "p", finds: ["/products/", "name"], load: () => import("./pages/products.js") },
+  { name: "invoices", label: "Invoices", icon: "invoices", group: "Work", chord: "i", load: () => import("./pages/invoices.js") },
+  { name: "files", label: "Files", icon: "files", group: "Work", chord: "f", onPhone: true, load: () => withSheet("files", import("./pages/files.js")) },
+  { name: "tickets", label: "Tickets", icon: "tickets", group: "Work", chord: "t", onPhone: true, finds: ["/tickets/", "subject"], load: () => withSheet("tickets", import("./pages/tickets.js")) },
+  { name: "reviews", label: "Reviews", icon: "star", group: "Work", chord: "r", isForAdmins: true, finds: ["/reviews/", "title"], load: () => import("./pages/reviews.js") },
+  { name: "notifications", label: "Notifications", icon: "bell", group: "Work", chord: "b", load: () => import("./pages/notifications.js") },
   { name: "workspaces", label: "WorkSpaces", icon: "system", group: "Machines", chord: "w", load: () => import("./pages/workspaces.js") },
-  { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", onPhone: true, load: () => import("./pages/audit.js") },
+  { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", load: () => import("./pages/audit.js") },
   { name: "gateway", label: "Gateway", icon: "gateway", group: "Run", chord: "g", isForAdmins: true, load: () => import("./pages/gateway.js") },
   { name: "users", label: "Users", icon: "users", group: "Run", chord: "u", isForAdmins: true, load: () => import("./pages/users.js") },
   { name: "clients", label: "Clients", icon: "lock", group: "Run", chord: "c", isForAdmins: true, load: () => import("./pages/clients.js") },
@@ -28,6 +34,20 @@ const shown = signal(null);
 const overlay = signal(null);
 
 const allowed = () => PAGES.filter((one) => !one.isForAdmins || isAdmin.value);
+
+/** The module of a screen, once its styles are here as well. @param {string} name @param {Promise<any>} module */
+async function withSheet(name, module) {
+  const address = new URL(`./pages/${name}.css`, import.meta.url).href;
+  if (!document.querySelector(`link[href="${address}"]`)) {
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: address });
+    await new Promise((resolve, reject) => {
+      link.onload = resolve;
+      link.onerror = () => { link.remove(); reject(new Error("no styles")); };
+      document.head.append(link);
+    });
+  }
+  return module;
+}
 
 /** Load the module of the page that the address names. */
 async function show() {
@@ -64,11 +84,21 @@ function registerCommands() {
   ]);
 }
 
+/** Whether uploads were unfinished when the page was left. */
+function hasUploads() {
+  try {
+    return localStorage.getItem("gatehouse.uploads") !== null;
+  } catch {
+    return false; // storage is switched off
+  }
+}
+
 function App() {
   const isSignedIn = Boolean(me.value);
   useEffect(() => {
     if (!isSignedIn) return undefined;
     const remove = registerCommands(), end = follow();
+    if (hasUploads()) withSheet("files", import("./parts/dock.js")).then((module) => module.openDock(), () => {});
     return () => {
       remove();
       end();
@@ -78,7 +108,7 @@ function App() {
   useEffect(() => { if (isSignedIn) show(); }, [isSignedIn, page]);
   if (fault.value) return html`<${CannotStart} />`;
   if (!isSignedIn) return null;
-  // Until its module is here, the page before must not read the address of the next one.
+  // Until its module is here, the previous page must not read the address of the next one.
   const Overlay = overlay.value, { component: Shown = null, title = "" } = shown.value?.at === page ? shown.value : {};
   return html`<a class="skip" href="#main">Skip to content</a>
     <${Sidebar} pages=${allowed()} />
@@ -87,7 +117,8 @@ function App() {
     ${Shown ? html`<${Shown} key=${page} />` : html`<main id="main" tabindex="-1"></main>`}
     <${BottomBar} pages=${allowed()} />
     <${Toasts} />
-    ${Overlay && html`<${Overlay} onClose=${() => { overlay.value = null; }} />`}`;
+    ${dock.value && html`<${dock.value} />`}
+    ${Overlay && html`<${Overlay} pages=${allowed()} onClose=${() => { overlay.value = null; }} />`}`;
 }
 
 followLinks();

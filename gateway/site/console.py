@@ -74,7 +74,7 @@ class Console:
         contents = {
             file.relative_to(folder).as_posix(): _without_comments(file)
             for file in sorted(folder.rglob("*"))
-            if file.name.endswith(SERVED)
+            if file.name.endswith(SERVED) or file.match("pages/*.css")  # each screen loads its own styles
         }
         sheets = [TOKENS, *(folder / "style" / f"{name}.css" for name in SHEETS)]
         contents[STYLE] = STYLE_COMMENT.sub(b"", b"\n".join(sheet.read_bytes() for sheet in sheets))
@@ -118,6 +118,8 @@ class Console:
 def _without_comments(file: Path) -> bytes:
     """Return a file; a script without its comments, but with every line where it was."""
     content = file.read_bytes()
+    if file.suffix == ".css":
+        return STYLE_COMMENT.sub(b"", content)
     if file.suffix != ".js" or file.parent.name == "vendor":
         return content
     return SCRIPT_COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content)

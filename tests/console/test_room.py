@@ -1,12 +1,14 @@
 """Rules for the console's source: layers, sizes, vendored modules, types, and the paths that it calls."""
 
 import base64
+import gzip
 import hashlib
 import io
 import re
 import subprocess
 import tarfile
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +22,7 @@ FOLDER = ROOT / "gateway" / "console"
 # Lowest first. A module imports from its own layer and from lower ones; `app.js` is above all of them.
 LAYERS = ("vendor", "core", "parts", "pages", "app.js")
 LINES_MAX = 300
+SCREEN_BYTES_MAX = 15_000  # of what only this screen loads, compressed
 OWN = sorted(
     file
     for file in FOLDER.rglob("*")
@@ -97,6 +100,17 @@ def test_modules_keep_to_layers_sizes_and_safe_functions() -> None:
 )
 def test_fault_in_a_module_is_found(path: str, source: str) -> None:
     assert len(source_faults({path: f"// @ts-check\n{source}"})) == 1
+
+
+def test_each_screen_is_small() -> None:
+    sizes: dict[str, int] = defaultdict(int)
+    for file in OWN:
+        if file.parent.name == "pages":
+            screen = file.stem.split("_")[0].rstrip("s")
+            sizes[screen] += len(gzip.compress(file.read_bytes(), 9))
+
+    assert {"order", "file", "ticket"} <= set(sizes)
+    assert {screen: size for screen, size in sizes.items() if size > SCREEN_BYTES_MAX} == {}
 
 
 def test_vendored_files_are_those_that_were_fetched() -> None:

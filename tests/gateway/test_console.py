@@ -61,6 +61,10 @@ async def test_only_files_for_browsers_are_served(gateway: RunningGateway) -> No
         "no.js",
     ):
         assert (await gateway.request("GET", f"/console/{version}/{name}")).status in (400, 404), name
+    styles = await gateway.request("GET", f"/console/{version}/pages/tickets.css", headers=PLAIN)
+    assert (styles.status, styles.value("content-type")) == (200, "text/css; charset=utf-8")
+    assert b".thread" in styles.body
+    assert b"/*" not in styles.body
     licences = await gateway.request("GET", f"/console/{version}/vendor/LICENCES")
     assert licences.status == 200
     assert licences.body.decode().count("Permission is hereby granted") == 3

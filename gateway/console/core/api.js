@@ -66,8 +66,8 @@ export const del = (path, options) => call("DELETE", path, options);
  * @param {string} method @param {string} path @param {Options} [options] @returns {Promise<Reply>}
  */
 async function call(method, path, { body, version, key, known, signal } = {}) {
-  const headers = new Headers({ Accept: "application/json" });
-  if (body !== undefined) headers.set("Content-Type", "application/json");
+  const headers = new Headers({ Accept: "application/json" }), isForm = body instanceof FormData;
+  if (body !== undefined && !isForm) headers.set("Content-Type", "application/json");
   if (version !== undefined) headers.set("If-Match", `"${version}"`);
   if (key !== undefined) headers.set("Idempotency-Key", key);
   if (known) headers.set("If-None-Match", known);
@@ -75,7 +75,7 @@ async function call(method, path, { body, version, key, known, signal } = {}) {
   let response;
   try {
     response = await fetch(path, {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body),
+      method, headers, body: body === undefined || isForm ? body : JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
   } catch (error) {

@@ -19,6 +19,8 @@ export const isExpired = signal(false);
 export const isAdmin = computed(() => me.value?.role === "admin");
 /** @type {import("./view.js").Signal<Toast[]>} */
 export const toasts = signal([]);
+/** The dock of uploads, once there are some. @type {import("./view.js").Signal<any>} */
+export const dock = signal(null);
 /** The number of unread notifications; null while it is unknown. @type {import("./view.js").Signal<number | null>} */
 export const unread = signal(null);
 /** Since when the list in view cannot be refreshed; 0 while it is current, null if nothing refreshes. @type {import("./view.js").Signal<number | null>} */

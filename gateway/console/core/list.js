@@ -58,6 +58,11 @@ export class List {
     this.rows.value = this.rows.value?.map((one) => (one.id === row.id ? { ...one, ...row } : one)) ?? null;
   }
 
+  /** Take one row out of the list. @param {string} id */
+  remove(id) {
+    this.rows.value = this.rows.value?.filter((one) => one.id !== id) ?? null;
+  }
+
   /** @param {string} path @param {(data: Row[], next: string | null, etag: string | null) => void} then */
   async #fetch(path, then) {
     this.isLoading.value = true;

@@ -1,11 +1,11 @@
 // @ts-check
 // One order: its life cycle, facts, history, and the steps that may follow.
 
-import { put } from "../core/api.js";
+import { post, put } from "../core/api.js";
 import { isAdmin, me, say } from "../core/app_state.js";
 import { amount, brief, money, nameOf, shortened, words } from "../core/format.js";
 import { useThing } from "../core/list.js";
-import { href } from "../core/router.js";
+import { go, href } from "../core/router.js";
 import { html, useState } from "../core/view.js";
 import { Confirm } from "../parts/dialog.js";
 import { Drawer, Facts } from "../parts/drawer.js";
@@ -74,7 +74,7 @@ function Content({ order, history }) {
       ["Changed", order.updated !== order.created && html`<${Ago} at=${order.updated} ago />`],
       ["Id", html`<${CopyId} id=${order.id} what="the id of the order" />`],
     ]} /></section>
-    <section><h3>Money</h3><${Money} order=${order} /></section>
+    <section><h3>Money</h3><${Money} order=${order} /><${Papers} key=${order.status} order=${order} /></section>
     <section><h3>History</h3>
       ${history.error.value ? html`<${Failure} error=${history.error.value} retry=${history.load} />` : steps ? html`<${Timeline} steps=${steps} />` : html`<${Lines} rows=${2} />`}</section>`;
 }
@@ -107,6 +107,30 @@ function Money({ order }) {
     ${lines ? lines.map((/** @type {any} */ line) => html`<tr key=${line.sku}><td>${line.quantity} × ${line.name}</td><td>${amount(line.total, order.currency)}</td></tr>`)
       : html`<tr class="pre"><td>${order.quantity} × ${order.product_name}</td><td>${amount(order.total_price, order.currency)}</td></tr>`}
     <tr class="sum"><td>Total</td><td>${money(order.total_price, order.currency)}</td></tr></tbody></table>`;
+}
+
+const BILLABLE = ["confirmed", "shipped", "delivered"], CREDITABLE = ["cancelled", "returned"];
+
+/** Issues the invoice, or the credit note of an order that is off. @param {{order: any}} props */
+function Papers({ order }) {
+  const [isBusy, setBusy] = useState(false), [error, setError] = useState(/** @type {any} */ (null));
+  const isOff = CREDITABLE.includes(order.status), kind = isOff ? "credit-note" : "invoice", word = isOff ? "credit note" : "invoice";
+  if (!isOff && !BILLABLE.includes(order.status)) return null;
+  const issue = async () => {
+    setBusy(true);
+    setError(null);
+    try {
+      const { data } = await post(`/orders/${order.id}/${kind}`, undefined);
+      say(`Issued ${word} ${data.number}.`);
+      go(href("invoices", { open: data.id }));
+    } catch (refused) {
+      setError(refused);
+    }
+    setBusy(false);
+  };
+  if (error?.code === "already_invoiced") return html`<p class="muted" role="status">There is one already. <a href=${`/orders/${order.id}/${kind}`} download>Download the ${word}</a></p>`;
+  return html`<div class="stack tight">${error && html`<${Failure} error=${error} />`}
+    <div class="btns"><button class="btn sm" type="button" aria-busy=${String(isBusy)} onClick=${() => isBusy || issue()}><${Icon} name="invoices" />Issue ${word}</button></div></div>`;
 }
 
 /** Newest first. @param {{steps: any[]}} props */

@@ -4,15 +4,15 @@
 import { withQuery } from "../core/api.js";
 import { nameOf, words } from "../core/format.js";
 import { useList } from "../core/list.js";
-import { go, hrefWith, place } from "../core/router.js";
-import { html, useEffect, useState } from "../core/view.js";
+import { hrefWith, place } from "../core/router.js";
+import { html } from "../core/view.js";
 import { later } from "../parts/later.js";
+import { Search } from "../parts/search.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
+import { Ago, Empty, Page, State } from "../parts/ui.js";
 
 const UserDrawer = later(() => import("./user_drawer.js"), "UserDrawer");
 const ROLES = ["user", "admin"], STATES = ["active", "suspended", "disabled", "deleted"];
-const TYPING_MS = 250;
 
 export default function Users() {
   const { query } = place.value;
@@ -33,22 +33,13 @@ const COLUMNS = [
   { head: "Age", class: "num muted nowrap c2", cell: (row) => html`<${Ago} at=${row.created} />` },
 ];
 
-/** The search waits until the typing pauses; each search replaces the last one in the history. @param {{query: Record<string, string>}} props */
-function Filters({ query }) {
-  const [typed, setTyped] = useState(query.q ?? "");
-  useEffect(() => {
-    if (typed.trim() === (query.q ?? "")) return undefined;
-    const timer = setTimeout(() => go(hrefWith({ q: typed.trim(), open: "" }), { replace: true }), TYPING_MS);
-    return () => clearTimeout(timer);
-  }, [typed]);
-  return html`<div class="toolbar"><div class="search" role="search"><${Icon} name="search" /><input class="input" type="search" aria-label="Search accounts" placeholder="E-mail, username or name" maxlength="100" value=${typed}
-      onInput=${(/** @type {any} */ event) => setTyped(event.currentTarget.value)} /></div>
+/** @param {{query: Record<string, string>}} props */
+const Filters = ({ query }) => html`<div class="toolbar"><${Search} label="Search accounts" placeholder="E-mail, username or name" />
     ${query.role && html`<${Chip} name="Role" value=${words(query.role)} without=${hrefWith({ role: "", open: "" })} />`}
     ${query.status && html`<${Chip} name="State" value=${words(query.status)} without=${hrefWith({ status: "", open: "" })} />`}
     <${FilterMenu} id="filter-role" label="Role" options=${ROLES.map((one) => ({ word: words(one), href: hrefWith({ role: one, open: "" }) }))} />
     <${FilterMenu} id="filter-status" label="State" options=${STATES.map((one) => ({ word: words(one), href: hrefWith({ status: one, open: "" }) }))} />
-  </div>`;
-}
+</div>`;
 
 /** @param {Record<string, string>} query */
 function nothing(query) {

@@ -52,5 +52,5 @@ const Step = ({ to, label, icon }) => (to
   : html`<button class="btn quiet icon" type="button" disabled aria-label=${label}><${Icon} name=${icon} /></button>`);
 
 /** @param {{rows: [string, any][]}} props */
-export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(([, value]) => value !== null && value !== undefined && value !== "")
+export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(([, value]) => value || value === 0)
   .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;

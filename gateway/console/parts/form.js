@@ -10,10 +10,10 @@ import { Failure, Icon } from "./ui.js";
 
 /**
  * `send` gets the typed values and a key that stays the same until they change, so that a repeated send makes nothing twice.
- * @param {{name: string, fields: Field[], initial?: Record<string, string>, submit: string, busy: string, away: string,
- *   send: (values: Record<string, string>, key: string) => Promise<void>, onAway: () => void}} props
+ * @param {{name: string, fields: Field[], initial?: Record<string, string>, submit: string, busy: string, away?: string,
+ *   send: (values: Record<string, string>, key: string) => Promise<void>, onAway?: () => void, children?: any}} props
  */
-export function Form({ name, fields, initial = {}, submit, busy, away, send, onAway }) {
+export function Form({ name, fields, initial = {}, submit, busy, away = "", send, onAway = () => {}, children }) {
   const kept = useMemo(() => draft(name), [name]);
   const [values, setValues] = useState(() => ({ ...initial, ...kept.read() }));
   const [error, setError] = useState(/** @type {any} */ (null));
@@ -25,7 +25,8 @@ export function Form({ name, fields, initial = {}, submit, busy, away, send, onA
     const changed = { ...values, [field]: value };
     key.current = newKey();
     setValues(changed);
-    kept.write(changed);
+    // Only what was typed is kept: the rest may be changed by others meanwhile.
+    kept.write(Object.fromEntries(Object.entries(changed).filter(([name, value]) => value !== (initial[name] ?? ""))));
   };
   /** @param {SubmitEvent} event */
   const onSubmit = async (event) => {
@@ -36,6 +37,8 @@ export function Form({ name, fields, initial = {}, submit, busy, away, send, onA
     try {
       await send(values, key.current);
       kept.forget();
+      setValues({ ...initial });
+      key.current = newKey();
     } catch (refused) {
       setError(refused);
       const wrong = /** @type {any} */ (refused).errors?.[0]?.field;
@@ -48,12 +51,15 @@ export function Form({ name, fields, initial = {}, submit, busy, away, send, onA
   const names = new Set(fields.map((field) => field.name));
   const faults = Object.fromEntries((error?.errors ?? []).map((/** @type {any} */ one) => [one.field, one.message]));
   const isElsewhere = error && !Object.keys(faults).some((field) => names.has(field));
-  return html`<form class="form wide" ref=${form} onSubmit=${onSubmit} noValidate>
+  /** @param {KeyboardEvent} event */
+  const onKeyDown = (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.current?.requestSubmit(); };
+  return html`<form class="form wide" ref=${form} onSubmit=${onSubmit} onKeyDown=${onKeyDown} noValidate>
     <div class="in">
       ${isElsewhere && html`<${Failure} error=${error} unharmed="What you typed is kept." />`}
       ${fields.map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name] ?? ""} fault=${faults[field.name]} onChange=${change} />`)}
+      ${children}
     </div>
-    <footer><button class="btn" type="button" onClick=${() => { kept.forget(); onAway(); }}>${away}</button>
+    <footer>${away && html`<button class="btn" type="button" onClick=${() => { kept.forget(); onAway(); }}>${away}</button>`}
       <button class="btn primary" type="submit" aria-busy=${String(isBusy)}>${isBusy ? busy : submit}</button></footer>
   </form>`;
 }
@@ -66,6 +72,9 @@ function Entry({ field, value, fault, onChange }) {
     ...rest, id, name, class: "input", value, "aria-invalid": fault ? "true" : undefined, "aria-describedby": help || fault ? hint : undefined,
     onInput: (/** @type {any} */ event) => onChange(name, event.currentTarget.value),
   };
+  if (type === "checkbox") {
+    return html`<label class="check"><input type="checkbox" id=${id} name=${name} checked=${value === "true"} onChange=${(/** @type {any} */ event) => onChange(name, String(event.currentTarget.checked))} />${label}</label>`;
+  }
   return html`<div class="field"><label for=${id}>${label}</label>
     ${options ? html`<select ...${common}>${options.map(([code, word]) => html`<option value=${code} selected=${code === value}>${word}</option>`)}</select>`
     : rows ? html`<textarea ...${common} rows=${rows}></textarea>` : html`<input ...${common} type=${type} />`}

@@ -14,8 +14,8 @@ const WAIT_MS = 150, HITS_MAX = 12;
 
 /** @typedef {{id: string, label: string, end?: any, icon?: string, group: string, run: () => void}} Hit */
 
-/** @param {{onClose: () => void}} props */
-export function Palette({ onClose }) {
+/** @param {{pages: import("./shell.js").PageEntry[], onClose: () => void}} props */
+export function Palette({ pages, onClose }) {
   const [text, setText] = useState(""), [at, setAt] = useState(0);
   const [found, setFound] = useState(/** @type {Hit[]} */ ([]));
   const list = useRef(/** @type {HTMLElement | null} */ (null));
@@ -25,7 +25,7 @@ export function Palette({ onClose }) {
     if (wanted.length < 2) return undefined;
     const abort = new AbortController();
     const timer = setTimeout(async () => {
-      const hits = await lookUp(wanted, abort.signal);
+      const hits = await lookUp(wanted, pages, abort.signal);
       if (!abort.signal.aborted) setFound(hits);
     }, WAIT_MS);
     return () => {
@@ -83,12 +83,15 @@ function matching(text) {
     .map((one) => ({ ...one, end: one.keys && html`${one.keys.split(" ").map((key) => html`<kbd>${key.length === 1 ? key.toUpperCase() : key}</kbd> `)}` }));
 }
 
-/** Things by their id, and people by name. @param {string} text @param {AbortSignal} signal @returns {Promise<Hit[]>} */
-async function lookUp(text, signal) {
-  const asked = [];
-  if (UUID.test(text)) {
-    asked.push(get(`/orders/${text}`, { signal }).then(({ data }) => [{ id: data.id, label: data.product_name, end: words(data.status), icon: "orders", group: "Orders", run: () => go(href("orders", { open: data.id })) }]));
-  }
+/** Things by their id: each screen that has things is asked. @param {string} text @param {import("./shell.js").PageEntry[]} pages @param {AbortSignal} signal @returns {Promise<Hit[]>} */
+async function lookUp(text, pages, signal) {
+  if (!UUID.test(text)) return [];
+  const id = text.toLowerCase();
+  const asked = pages.map(async ({ name, label, icon, finds }) => {
+    if (!finds) return [];
+    const { data } = await get(finds[0] + id, { signal });
+    return [{ id: `${name}-${id}`, label: data[finds[1]], end: data.status && words(data.status), icon, group: label, run: () => go(href(name, { open: id })) }];
+  });
   const answers = await Promise.allSettled(asked);
   return answers.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
 }

@@ -6,12 +6,15 @@ import { age, initials, nameOf } from "../core/format.js";
 import { commands } from "../core/keys.js";
 import { isLive } from "../core/live.js";
 import { href, place } from "../core/router.js";
-import { html } from "../core/view.js";
+import { html, useState } from "../core/view.js";
 import { Failure, Icon } from "./ui.js";
 
 const THEMES = [["system", "system", "Like the system"], ["light", "sun", "Light"], ["dark", "moon", "Dark"]];
 
-/** @typedef {{name: string, label: string, icon: string, group: string, chord: string, isForAdmins?: boolean, onPhone?: boolean, isHidden?: boolean}} PageEntry */
+/**
+ * `finds` is for the palette: the path of a thing by its id, and the field with its name.
+ * @typedef {{name: string, label: string, icon: string, group: string, chord: string, isForAdmins?: boolean, onPhone?: boolean, isHidden?: boolean, finds?: [string, string]}} PageEntry
+ */
 
 /** @param {{pages: PageEntry[]}} props */
 export function Sidebar({ pages }) {
@@ -52,17 +55,20 @@ const Bell = () => html`<a class=${`btn quiet icon ${unread.value ? "bellnum" : 
   aria-label=${unread.value ? `Notifications, ${unread.value} unread` : "Notifications"}><${Icon} name="bell" /></a>`;
 
 function Account() {
+  const [isOpen, setOpen] = useState(false);
   const name = nameOf(me.value ?? {});
-  const hide = () => document.getElementById("me")?.hidePopover();
   return html`<button class="btn quiet icon" type="button" popovertarget="me"><span class="avatar" aria-hidden="true">${initials(name)}</span><span class="vh">${name}, account menu</span></button>
-    <div class="menu" id="me" popover="auto"><p>${name}<br /><small>${me.value?.email ?? ""} · ${me.value?.role ?? ""}</small></p><hr />
-      <a href="/auth/account"><${Icon} name="user" />Account</a>
-      <a href="/auth/account/sessions"><${Icon} name="sessions" />Sessions</a>
-      <a href="/docs"><${Icon} name="link" />API documentation</a>
-      <button type="button" onClick=${() => { hide(); run("help"); }}><${Icon} name="keyboard" />Keyboard<kbd>?</kbd></button><hr />
-      <div class="pad"><${ThemeSwitch} /></div><hr />
-      <form method="post" action="/auth/signout"><button><${Icon} name="logout" />Sign out</button></form></div>`;
+    <div class="menu" id="me" popover="auto" onBeforeToggle=${(/** @type {any} */ event) => setOpen(event.newState === "open")}>${isOpen && html`<${AccountMenu} name=${name} />`}</div>`;
 }
+
+/** @param {{name: string}} props */
+const AccountMenu = ({ name }) => html`<p>${name}<br /><small>${me.value?.email ?? ""} · ${me.value?.role ?? ""}</small></p><hr />
+  <a href="/auth/account"><${Icon} name="user" />Account</a>
+  <a href="/auth/account/sessions"><${Icon} name="sessions" />Sessions</a>
+  <a href="/docs"><${Icon} name="link" />API documentation</a>
+  <button type="button" onClick=${() => { document.getElementById("me")?.hidePopover(); run("help"); }}><${Icon} name="keyboard" />Keyboard<kbd>?</kbd></button><hr />
+  <div class="pad"><${ThemeSwitch} /></div><hr />
+  <form method="post" action="/auth/signout"><button><${Icon} name="logout" />Sign out</button></form>`;
 
 /** @param {{pages: PageEntry[]}} props */
 export const BottomBar = ({ pages }) => html`<nav class="bottombar" aria-label="Main, phone">

@@ -5,7 +5,7 @@ import { place } from "../core/router.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../core/view.js";
 import { Failure, Icon, Later } from "./ui.js";
 
-const ROWS_ALWAYS = 60, AROUND = 10, SKELETON_ROWS = 8;
+const ROWS_ALWAYS = 30, AROUND = 2, SKELETON_ROWS = 8;
 
 /**
  * `class` says how a row folds: c1 name, c2 the figure that decides, c3 whose, c4 the other; opt and opt2 go first.
@@ -115,8 +115,11 @@ export const Chip = ({ name, value, without }) => html`<span class="chip set"><s
   <a class="off" href=${without} aria-label=${`Remove ${name} ${value}`}><${Icon} name="x" /></a></span>`;
 
 /** Choose one of a few values for a filter. @param {{id: string, label: string, options: {word: string, href: string, icon?: string}[]}} props */
-export const FilterMenu = ({ id, label, options }) => html`<button class="chip add" type="button" popovertarget=${id}><${Icon} name="plus" />${label}</button>
-  <div class="menu at" id=${id} popover="auto">${options.map((one) => html`<a href=${one.href} onClick=${() => document.getElementById(id)?.hidePopover()}>${one.icon && html`<${Icon} name=${one.icon} />`}${one.word}</a>`)}</div>`;
+export function FilterMenu({ id, label, options }) {
+  const [isOpen, setOpen] = useState(false); // what is closed is not in the document
+  return html`<button class="chip add" type="button" popovertarget=${id}><${Icon} name="plus" />${label}</button>
+  <div class="menu at" id=${id} popover="auto" onBeforeToggle=${(/** @type {any} */ event) => setOpen(event.newState === "open")}>${isOpen && options.map((one) => html`<a href=${one.href} onClick=${() => document.getElementById(id)?.hidePopover()}>${one.icon && html`<${Icon} name=${one.icon} />`}${one.word}</a>`)}</div>`;
+}
 
 /** Nothing matches the filters. @param {{noun: string, filters: string, clear: string}} props */
 export const NothingMatches = ({ noun, filters, clear }) => html`<div class="empty"><${Icon} name="search" />

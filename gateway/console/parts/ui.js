@@ -20,6 +20,7 @@ const GLYPHS = /** @type {Record<string, [string, string]>} */ ({
   success: ["ok", "s-ok"], refused: ["down", "error"], healthy: ["ok", "s-ok"], unreachable: ["down", "error"],
   open: ["pending", "s-pending"], in_progress: ["confirmed", "s-confirmed"], waiting: ["slow", "clock"],
   resolved: ["delivered", "s-delivered"], closed: ["cancelled", "s-cancelled"],
+  approved: ["ok", "s-ok"], rejected: ["cancelled", "s-cancelled"], hidden: ["slow", "eye"], draft: ["off", "s-pending"], archived: ["cancelled", "s-cancelled"],
 });
 
 /** A state as a glyph and a word. @param {{of: string, word?: string}} props */

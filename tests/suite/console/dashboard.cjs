@@ -20,7 +20,7 @@ async function asAdmin({ given, page, go, heading, press, done, enter, look, loa
   await down("/orders", async () => {
     await go("/console");
     await page.getByText("orders cannot respond now.").waitFor();
-    await page.getByText("Pending orders").waitFor();
+    await page.locator(".tile").first().waitFor();
     await look("dashboard-orders-down");
   });
   await press("Try again");

@@ -20,7 +20,7 @@ async function watch(page) {
   page.on("pageerror", (error) => found.faults.push(error.message));
   page.on("console", (message) => {
     // The browser itself reports the status of each refused request.
-    const isRefusal = /status of (4|5)\d\d|ERR_CONNECTION|ERR_INCOMPLETE/.test(message.text());
+    const isRefusal = /status of (4|5)\d\d|ERR_CONNECTION|ERR_INCOMPLETE|ERR_FAILED/.test(message.text());
     if (message.type() === "error" && !(isRefusal && isRefusalExpected)) found.faults.push(message.text());
   });
   await page.addInitScript(() => {

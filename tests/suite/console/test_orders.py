@@ -9,6 +9,7 @@ from tests.suite.console.seeding import PLANTED, place_order
 pytestmark = pytest.mark.prove
 
 ORDERS = 130
+ELEMENTS_MAX = 500  # in the whole page, however many rows were loaded
 
 
 async def test_people_order_in_the_console_and_admins_deliver(browser: Browser) -> None:
@@ -22,6 +23,7 @@ async def test_people_order_in_the_console_and_admins_deliver(browser: Browser) 
     )
 
     assert seen["rows"] < ORDERS
+    assert seen["elements"] < ELEMENTS_MAX
     assert seen["steps"] == [
         "came back after signing in",
         "placed an order by keyboard",
