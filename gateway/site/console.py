@@ -35,7 +35,9 @@ SECURITY_HEADERS = {
 IMAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'"}
 # Comments are a fifth of a first visit. Those of scripts are left out if they are alone on their lines.
 STYLE_COMMENT = re.compile(rb"\s*/\*.*?\*/", re.DOTALL)
+STYLE_SPACE = re.compile(rb"\s*([{};])\s*")
 SCRIPT_COMMENT = re.compile(rb"^[ \t]*(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)$", re.DOTALL | re.MULTILINE)
+INDENTATION = re.compile(rb"^[ \t]+", re.MULTILINE)
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -77,7 +79,7 @@ class Console:
             if file.name.endswith(SERVED) or file.match("pages/*.css")  # each screen loads its own styles
         }
         sheets = [TOKENS, *(folder / "style" / f"{name}.css" for name in SHEETS)]
-        contents[STYLE] = STYLE_COMMENT.sub(b"", b"\n".join(sheet.read_bytes() for sheet in sheets))
+        contents[STYLE] = _short_styles(b"\n".join(sheet.read_bytes() for sheet in sheets))
         page = (folder / "index.html").read_bytes()
         every = b"\0".join([page, *(name.encode() + b"\0" + body for name, body in contents.items())])
         self.version = hashlib.sha256(every).hexdigest()[:12]
@@ -116,13 +118,17 @@ class Console:
 
 
 def _without_comments(file: Path) -> bytes:
-    """Return a file; a script without its comments, but with every line where it was."""
+    """Return a file; a script without its comments and indentation, but with every line where it was."""
     content = file.read_bytes()
     if file.suffix == ".css":
-        return STYLE_COMMENT.sub(b"", content)
+        return _short_styles(content)
     if file.suffix != ".js" or file.parent.name == "vendor":
         return content
-    return SCRIPT_COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content)
+    return INDENTATION.sub(b"", SCRIPT_COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content))
+
+
+def _short_styles(content: bytes) -> bytes:
+    return STYLE_SPACE.sub(rb"\1", STYLE_COMMENT.sub(b"", content))
 
 
 def _accepts_gzip(header: str) -> bool:

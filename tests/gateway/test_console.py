@@ -91,7 +91,10 @@ def test_page_preloads_modules_that_exist() -> None:
 def test_comments_of_scripts_are_left_out_and_lines_stay_where_they_are(tmp_path: Path) -> None:
     file = tmp_path / "some.js"
     file.write_text(
-        '// @ts-check\n/** Long\n * text. */\nconst a = "/** kept */"; // kept\n  // gone\nb("//kept");\n'
+        '// @ts-check\n/** Long\n * text. */\nconst a = "/** kept */"; // kept\n  // gone\n  b("//kept");\n'
     )
 
     assert _without_comments(file).decode() == '\n\n\nconst a = "/** kept */"; // kept\n\nb("//kept");\n'
+    styles = tmp_path / "some.css"
+    styles.write_text("/* Gone. */\n@media print {\n  .a > .b { color: red; margin: 0 auto; }\n}\n")
+    assert _without_comments(styles).decode() == "\n@media print{.a > .b{color: red;margin: 0 auto;}}"
