@@ -77,12 +77,12 @@ async def document_of(suite: Suite) -> Document:
     return document
 
 
-async def test_document_is_complete_and_valid(suite: Suite) -> None:
-    document = await document_of(suite)
+async def test_document_is_complete_and_valid(suite_to_hurt: Suite) -> None:
+    document = await document_of(suite_to_hurt)
 
     assert [str(error) for error in OPENAPI_31_VALIDATOR.iter_errors(document)] == []
     assert document["x-unavailable"] == []
-    assert {tag["name"] for tag in document["tags"]} == {*suite.ports, "Gateway"} - {"gateway"}
+    assert {tag["name"] for tag in document["tags"]} == {*suite_to_hurt.ports, "Gateway"} - {"gateway"}
     ids = [each["operationId"] for item in document["paths"].values() for _, each in operations(item)]
     assert len(ids) == len(set(ids))
 
