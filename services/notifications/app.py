@@ -27,6 +27,7 @@ from services.notifications.sms.carrier import SmsCarrier, text_transport_of
 from services.notifications.sms.messages import TextMessages
 from services.notifications.sms.notices import Texts
 from services.notifications.sms.phones import Phones
+from services.notifications.sms.reports import Reports
 from services.notifications.suppressions import Suppressions
 from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> Starlette:
             Database: database,
             Phones: phones,
             ProviderEvents: ProviderEvents(settings, mails),
+            Reports: Reports(settings, messages),
             TextMessages: messages,
             Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
         },

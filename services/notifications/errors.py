@@ -58,7 +58,7 @@ class WrongCode(Conflict):
 
 
 class BadSignature(Forbidden):
-    """The signature does not match the body; check SENDGRID_WEBHOOK_KEY."""
+    """The signature does not match; check SENDGRID_WEBHOOK_KEY, or TWILIO_AUTH_TOKEN and PUBLIC_URL."""
 
     code = "bad_signature"
 
@@ -67,6 +67,12 @@ class BadEvents(BadRequest):
     """This is not a list of events as SendGrid sends them."""
 
     code = "bad_events"
+
+
+class BadReport(BadRequest):
+    """This is not the report of a message as Twilio sends them."""
+
+    code = "bad_report"
 
 
 class TooManyWebhooks(Conflict):

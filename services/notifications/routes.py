@@ -8,6 +8,7 @@ from services.notifications import summary
 from services.notifications.errors import (
     AlwaysOn,
     BadEvents,
+    BadReport,
     BadSignature,
     MailsAreOff,
     NoCodeSent,
@@ -33,6 +34,7 @@ from services.notifications.handlers import (
     unsubscribing,
     webhooks,
 )
+from services.notifications.settings import TWILIO_REPORTS
 from services.notifications.unsubscribing import PATH as UNSUBSCRIBE
 from shared.errors import NotFound, Overloaded, TooLarge, TooManyRequests
 from shared.http.operations import Operation
@@ -162,6 +164,15 @@ OPERATIONS: list[Operation] = [
         body_type="application/json",
         also={204: ""},
         errors=(BadEvents, BadSignature, NotFound, TooLarge),
+    ),
+    Operation(
+        "POST",
+        TWILIO_REPORTS,
+        provider_events.receive_twilio_reports,
+        access=public,
+        body_type="application/x-www-form-urlencoded",
+        also={204: ""},
+        errors=(BadReport, BadSignature, NotFound, TooLarge),
     ),
     _in_person("GET", _WEBHOOK, webhooks.show_webhook, errors=_UNKNOWN),
     _in_person("PUT", _WEBHOOK, webhooks.change_webhook, errors=_UNKNOWN, prepare=webhooks.check_changed_url),

@@ -23,6 +23,7 @@ _TICKET_ID = "{ticket_id}"
 _TICKET_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/[A-Za-z0-9._~/?=&#%{}-]*")
 _PORTS = {"smtp": 587, "smtps": 465}
 EVENT_WAIT_SECONDS = 600.0
+TWILIO_REPORTS = "/notifications/webhooks/twilio"
 _LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -221,6 +222,12 @@ class Settings(SealingSettings, OutboundSettings):
     def origin(self) -> str:
         """The origin of links in mails, never taken from a request."""
         return self.public_url or self.oauth_issuer
+
+    @property
+    def twilio_reports_url(self) -> str:
+        """Where Twilio reports what became of text messages; empty if it cannot reach this."""
+        is_reachable = self.text_transport == "twilio" and self.origin.startswith("https://")
+        return f"{self.origin}{TWILIO_REPORTS}" if is_reachable else ""
 
     def ticket_page(self, ticket_id: str) -> str:
         """Return where a person reads and answers a ticket; empty if links have no origin."""

@@ -1,5 +1,6 @@
 """Twilio's Messages API as a fake: it checks the login, keeps what it accepts, and misbehaves on demand."""
 
+import hmac
 import json
 import threading
 from base64 import b64encode
@@ -11,7 +12,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 SECONDS_MAX = 60
 ACCOUNT, SECRET, FROM = "AC0123456789abcdef", "token-of-the-test", "+15005550006"
@@ -35,6 +36,7 @@ class Message:
     to: str
     body: str
     created: datetime
+    callback: str | None = None
 
     @property
     def shown(self) -> dict[str, str]:
@@ -74,14 +76,27 @@ class Twilio(ThreadingHTTPServer):
     def to(self, number: str) -> list[str]:
         return [one.body for one in self.messages if one.to == number]
 
-    def post(self, to: str, body: str) -> tuple[Reply, Message]:
+    def post(self, to: str, body: str, callback: str | None) -> tuple[Reply, Message]:
         with self._lock:
             reply = self.reply(body)
             self.calls.append(body)
-            message = Message(f"SM{len(self.calls):032}", to, body, datetime.now(UTC).replace(microsecond=0))
+            created = datetime.now(UTC).replace(microsecond=0)
+            message = Message(f"SM{len(self.calls):032}", to, body, created, callback)
             if reply.accepts and not reply.hangs:
                 self._messages.append(message)
         return reply, message
+
+
+def report(message: Message, status: str, error: int | None = None) -> tuple[str, bytes, dict[str, str]]:
+    """Return the path, the body and the headers with which Twilio reports the state of a message."""
+    assert message.callback is not None
+    fields = {"MessageSid": message.sid, "MessageStatus": status, "To": message.to, "AccountSid": ACCOUNT}
+    fields |= {} if error is None else {"ErrorCode": str(error)}
+    signed = message.callback + "".join(name + fields[name] for name in sorted(fields))
+    signature = b64encode(hmac.digest(SECRET.encode(), signed.encode(), "sha1")).decode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": signature}
+    parts = urlsplit(message.callback)
+    return f"{parts.path}?{parts.query}", urlencode(fields).encode(), headers
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,7 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_allowed():
             return
         assert form["From"] == [FROM]
-        reply, message = self.server.post(form["To"][0], form["Body"][0])
+        reply, message = self.server.post(
+            form["To"][0], form["Body"][0], form.get("StatusCallback", [None])[0]
+        )
         self.server.closing.wait(SECONDS_MAX if reply.hangs else reply.late)
         shown: dict[str, Any] = {"code": reply.code, "message": "refused", "status": reply.status}
         self._answer(reply.status, message.shown if reply.status == 201 else shown, reply.headers)

@@ -13,7 +13,7 @@ from shared.testing import bearer
 from tests.suite.accounts import register, sign_in_admin
 from tests.suite.conftest import Suite
 
-OPERATIONS = 59  # without POST /notifications/test-sms
+OPERATIONS = 60
 STRONG, NEW_PASSWORD = "Correct4horse", "Battery5staple"
 VERIFIER, REDIRECT = "v" * 43, "https://app.example/callback"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
@@ -215,6 +215,7 @@ NEW_TICKET = {
     "priority": "high",
     "category": "delivery",
 }
+TEST_SMS = {"to": "+4930123456", "body": "It arrived."}
 TEST_EMAIL = {"to": "ann@example.com", "subject": "A test", "body": "It arrived."}
 
 SIGN_IN = [
@@ -307,6 +308,10 @@ NOTIFICATIONS = [
     Call(
         *("POST", "/notifications/test-email", "admin", NOTHING, Wrong(422, {**TEST_EMAIL, "to": "nobody"})),
         TEST_EMAIL,
+    ),
+    Call(
+        *("POST", "/notifications/test-sms", "admin", NOTHING, Wrong(422, {**TEST_SMS, "to": "nobody"})),
+        TEST_SMS,
     ),
 ]
 REVIEWS = [

@@ -21,7 +21,6 @@ from services.notifications.sms.messages import TEMPLATES, TextMessages
 from services.notifications.sms.twilio import TextTransport, Twilio
 from shared.data.database import Database
 from shared.data.sealed import KeyMissing, SealBroken
-from shared.ids import new_id
 
 SENT = Counter("sms_total", "Attempts to send a text message, by outcome", ["outcome"])
 
@@ -49,6 +48,8 @@ class SmsCarrier:
 
     async def send(self, job: Job) -> Outcome:
         row = job.row
+        if row["provider_id"] is not None:  # a report said that an earlier attempt was accepted
+            return Outcome("sent", provider_id=row["provider_id"])
         try:
             content = json.loads(self._messages.sealed.open(row["id"], row["sealed"] or ""))
         except (SealBroken, KeyMissing) as error:
@@ -61,7 +62,7 @@ class SmsCarrier:
             free = await self._database.read(_not_taken, found)
             if free:
                 return Outcome("sent", provider_id=free[-1])  # the oldest
-        return await self._transport.send(content["to"], content["text"])
+        return await self._transport.send(row["id"], content["to"], content["text"])
 
     async def close(self) -> None:
         await self._transport.close()
@@ -80,13 +81,12 @@ class TextFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = PrivateFolder(folder, ".txt")
 
-    async def send(self, to: str, text: str) -> Outcome:
-        name = new_id()
+    async def send(self, delivery_id: str, to: str, text: str) -> Outcome:
         try:
-            await asyncio.to_thread(self._folder.add, name, f"{to}\n{text}\n".encode())
+            await asyncio.to_thread(self._folder.add, delivery_id, f"{to}\n{text}\n".encode())
         except OSError as error:
             return Outcome("away", "not_written", str(error))
-        return Outcome("sent", provider_id=name)
+        return Outcome("sent", provider_id=delivery_id)
 
     async def find(self, _to: str, _text: str, _since: datetime) -> list[str] | Outcome:
         return []

@@ -18,17 +18,20 @@ LISTED = 200
 SKEW = timedelta(minutes=2)  # between Twilio's clock and ours
 TRIAL = "Sent from your Twilio trial account - "  # Twilio puts it before the text
 _NOT_SENT = frozenset(("unknown_host", "unreachable", "busy", "resting"))
-_SUPPRESSED = {
+SUPPRESSED = {
     21211: Reason.INVALID,  # not a number
     21614: Reason.INVALID,  # not a mobile phone
+    30005: Reason.INVALID,  # no longer in use
+    30006: Reason.INVALID,  # a landline
     21610: Reason.UNSUBSCRIBED,  # its owner has sent STOP
 }
+DELIVERY = "delivery"  # the parameter of the URL for reports with our id
 
 
 class TextTransport(Protocol):
     """Where text messages are submitted."""
 
-    async def send(self, to: str, text: str) -> Outcome: ...
+    async def send(self, delivery_id: str, to: str, text: str) -> Outcome: ...
 
     async def find(self, to: str, text: str, since: datetime) -> "list[str] | Outcome":
         """Return the ids of messages with this text that were sent since then, or why that is not known."""
@@ -40,7 +43,7 @@ class Twilio:
     """The account of this installation at Twilio."""
 
     def __init__(self, settings: Settings) -> None:
-        self._from = settings.twilio_from_number
+        self._from, self._reports_url = settings.twilio_from_number, settings.twilio_reports_url
         account = quote(settings.twilio_account_sid, safe="")
         self._url = f"{settings.twilio_url}/2010-04-01/Accounts/{account}/Messages.json"
         secret = f"{settings.twilio_account_sid}:{settings.twilio_auth_token.get_secret_value()}"
@@ -53,8 +56,11 @@ class Twilio:
             has_breaker=False,
         )
 
-    async def send(self, to: str, text: str) -> Outcome:
-        form = urlencode({"To": to, "From": self._from, "Body": text}).encode()
+    async def send(self, delivery_id: str, to: str, text: str) -> Outcome:
+        fields = {"To": to, "From": self._from, "Body": text}
+        if self._reports_url:
+            fields["StatusCallback"] = f"{self._reports_url}?{urlencode({DELIVERY: delivery_id})}"
+        form = urlencode(fields).encode()
         headers = self._headers | {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             answer = await self._outbound.call("POST", self._url, body=form, headers=headers)
@@ -99,7 +105,7 @@ def _refusal(answer: Answer) -> Outcome:
         return Outcome("away", "busy", detail, retry_after=answer.retry_after)
     if answer.status != 400:  # such as a wrong token: no message is accepted
         return Outcome("away", code, detail)
-    suppressed = _SUPPRESSED.get(number) if isinstance(number, int) else None
+    suppressed = SUPPRESSED.get(number) if isinstance(number, int) else None
     return Outcome("refused", code, detail, suppressed)
 
 
