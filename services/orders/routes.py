@@ -30,6 +30,7 @@ from services.orders.invoices.media import PDF
 from shared.errors import NotFound, Overloaded, TooLarge, TooManyRequests, Unavailable, UnsupportedMediaType
 from shared.http.operations import Operation
 from shared.identity.tokens import admin, internal
+from shared.lists.workbooks import MEDIA_TYPE
 from shared.pdf.errors import NotRendered
 from shared.work.operations import job_operations
 
@@ -147,7 +148,7 @@ OPERATIONS = [
         reports.download_report,
         access=admin,
         scope="admin:orders",
-        answer_types=("text/csv", PDF),
+        answer_types=("text/csv", MEDIA_TYPE, PDF),
         errors=(ReportExpired, ReportNotReady),
     ),
     Operation("GET", "/products", products.list_products, scope=READ_PRODUCTS, errors=(NotFound,)),

@@ -26,6 +26,7 @@ from tests.lists import LARGE, row_id
 from tests.orders.replicas import SECONDS, Shop
 from tests.orders.support import ADMIN, ADMIN_ID, add_product, buy, step
 from tests.pdfs import archive_faults, tags_of, text_of
+from tests.shared.test_workbooks import read as workbook
 
 YEAR = {"kind": "orders", "month": "2024-01", "months": 12, "format": "csv"}
 
@@ -209,6 +210,24 @@ async def test_file_is_deleted_when_it_expires_and_with_its_job_when_the_admin_i
     assert (before.status_code, told.status_code, after.status_code) == (200, 204, 404)
 
 
+async def test_workbook_has_the_rows_of_the_csv_with_amounts_as_numbers(
+    orders: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "PORTION_ROWS", 10)
+    add_orders(database_url, 34, product_name="=HYPERLINK(1)")
+    report = await begun(orders, format="xlsx")
+    response = await file_of(orders, report)
+    header, *rows = workbook(response.content)
+    text = rows_of((await file_of(orders, await begun(orders))).content)
+
+    assert header == list(text[0])
+    assert [row[0] for row in rows] == [one["id"] for one in text]
+    assert {row[header.index("total")] for row in rows} == {"n:10.50"}
+    assert {row[header.index("product_name")] for row in rows} == {"=HYPERLINK(1)"}, "a text, no formula"
+    assert response.headers["content-type"].endswith("spreadsheetml.sheet")
+    assert response.headers["content-disposition"] == 'attachment; filename="orders-2024-01-12.xlsx"'
+
+
 async def test_report_of_a_killed_worker_is_continued_without_a_gap_or_a_double(
     shop: Shop, database_url: str
 ) -> None:
@@ -216,14 +235,16 @@ async def test_report_of_a_killed_worker_is_continued_without_a_gap_or_a_double(
     victim, other = shop.replicas
     victim.start(dies_at="job: stepped")
     async with httpx.AsyncClient(base_url=victim.url, timeout=30) as client:
-        report = await begun(client)
+        report, book = await begun(client), await begun(client, format="xlsx")
     victim.wait_until_killed()
     other.start()
     async with httpx.AsyncClient(base_url=other.url, timeout=30) as client:
         rows = rows_of((await file_of(client, report)).content)
         job = await ended(client, report)
+        cells = workbook((await file_of(client, book)).content)
     other.close()
 
     assert [one["id"] for one in rows] == ids
+    assert [row[0] for row in cells[1:]] == ids
     assert job["attempts"] == 2
-    assert parts_of(database_url) == 1 + 5
+    assert parts_of(database_url) == 1 + 5 + (1 + 5 + 1)

@@ -19,17 +19,18 @@ from shared.errors import NotFound, TooManyRequests
 from shared.http.downloads import GUARDS, disposition
 from shared.http.schemas import Id
 from shared.ids import first_id, moment_of
+from shared.lists.workbooks import MEDIA_TYPE
 from shared.work.jobs import Jobs, State
 from shared.work.operations import JobOut
 
 REPORTS_DAILY = 50
-_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
+_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf", "xlsx": MEDIA_TYPE}
 
 
 def start_report(body: StartReport, caller: Caller, session: Session, jobs: Jobs) -> JobOut:
     """Start a report. Follow it as a job; its file can be downloaded for a few days once it is done.
 
-    Your reports are written one after the other. A CSV file has at most 200,000 rows.
+    Your reports are written one after the other. A file has at most 200,000 rows.
     """
     recent = jobs.table.c.owner == caller.id, jobs.table.c.id >= first_id(now(), -timedelta(days=1))
     some = select(jobs.table.c.id).where(*recent).limit(REPORTS_DAILY).subquery()

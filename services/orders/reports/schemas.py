@@ -21,9 +21,10 @@ class ReportKind(StrEnum):
 
 
 class ReportFormat(StrEnum):
-    """`csv` has a row for each order or invoice, `pdf` has sums by month."""
+    """`csv` and `xlsx` have a row for each order or invoice, `pdf` has sums by month."""
 
     CSV = "csv"
+    XLSX = "xlsx"
     PDF = "pdf"
 
 

@@ -14,7 +14,6 @@ from sqlmodel import Session
 from services.orders.models import INVOICES, ORDERS
 from services.orders.reports.schemas import ReportKind
 from shared.data.money import from_minor
-from shared.lists.spreadsheets import csv_lines
 
 PORTION_ROWS = 1_000
 
@@ -23,7 +22,7 @@ Group = tuple[str, str, str]  # month, state, currency
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table, the columns of a CSV file, and the column by which a PDF sums up."""
+    """A table, the columns of a file with rows, and the column by which a PDF sums up."""
 
     table: Table
     columns: Sequence[str]
@@ -31,8 +30,8 @@ class Source:
     moment: str
 
     @property
-    def header(self) -> bytes:
-        return csv_lines([["total" if name == "total_minor" else name for name in self.columns]])
+    def header(self) -> list[str]:
+        return ["total" if name == "total_minor" else name for name in self.columns]
 
 
 SOURCES: Mapping[ReportKind, Source] = {
@@ -49,10 +48,9 @@ SOURCES: Mapping[ReportKind, Source] = {
 
 
 class Portion(NamedTuple):
-    """Some rows: as CSV, as sums of number and amount, and the id of the last one."""
+    """Some rows: their cells, their sums of number and amount, and the id of the last one."""
 
-    content: bytes
-    rows: int
+    cells: list[list[Any]]
     last: str
     sums: dict[Group, tuple[int, int]]
 
@@ -79,12 +77,12 @@ def portion(session: Session, kind: ReportKind, after: str, end: str) -> Portion
         group = f"{row[source.moment]:%Y-%m}", row[source.state], row["currency"]
         number, minor = sums.get(group, (0, 0))
         sums[group] = number + 1, minor + row["total_minor"]
-    content = csv_lines([_cell(row, name) for name in source.columns] for row in found)
-    return Portion(content, len(found), found[-1]["id"], sums)
+    cells = [[_cell(row, name) for name in source.columns] for row in found]
+    return Portion(cells, found[-1]["id"], sums)
 
 
 def _cell(row: Mapping[Any, Any], name: str) -> Any:
     value = row[name]
     if name == "total_minor":
-        return f"{from_minor(value, row['currency']):f}"
+        return from_minor(value, row["currency"])
     return value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else value

@@ -1,11 +1,12 @@
 """Writes a report: a job that reads its rows in portions, and that another replica can continue.
 
-A CSV file grows by a part with each portion. A PDF has sums, which are kept in the job's cursor until all
-rows have been added up.
+A file with rows grows by a part with each portion. A PDF has sums, which are kept in the job's cursor until
+all rows have been added up.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,8 @@ from services.orders.reports.schemas import ReportFormat, ReportKind, StartRepor
 from services.orders.reports.sources import SOURCES, Group, Portion
 from shared.data.database import Database
 from shared.ids import first_id, moment_of
+from shared.lists.spreadsheets import csv_lines
+from shared.lists.workbooks import Workbook
 from shared.pdf.renderer import Renderer
 from shared.work.jobs import CannotSucceed, Running
 
@@ -37,6 +40,9 @@ async def write(database: Database, renderer: Renderer, kept: timedelta, job: Ru
     while not job.cursor["is_read"]:
         some = await database.read(sources.portion, wanted.kind, job.cursor["after"], end)
         await _add(job, wanted, some)
+    if wanted.format is ReportFormat.XLSX and not job.cursor["is_whole"]:
+        book = Workbook(job.cursor["book"])
+        await _store(job, {**job.cursor, "is_whole": True}, book.end())
     if wanted.format is ReportFormat.PDF and not job.cursor["parts"]:
         rendered = await renderer.render(TEMPLATE, _document(wanted, job), moment_of(job.id))
         await _store(job, {**job.cursor, "groups": []}, rendered.pdf)
@@ -53,10 +59,11 @@ async def _begin(database: Database, job: Running, wanted: StartReport, begin: s
     if total > ROWS_MAX:
         raise CannotSucceed(f"It has more than {ROWS_MAX} rows. Choose fewer months.")
     first: Cursor = {"after": begin, "rows": 0, "bytes": 0, "parts": 0, "groups": [], "is_read": False}
-    if wanted.format is ReportFormat.CSV:
-        await _store(job, first, SOURCES[wanted.kind].header, total=total)
-    else:
+    first |= {"book": [0, 0, 0], "is_whole": False}
+    if wanted.format is ReportFormat.PDF:
         await job.do(lambda _: None, cursor=first, progress=0, total=total)
+    else:
+        await _store(job, *_piece(wanted, first, [SOURCES[wanted.kind].header]), total=total)
 
 
 async def _add(job: Running, wanted: StartReport, some: Portion | None) -> None:
@@ -65,16 +72,29 @@ async def _add(job: Running, wanted: StartReport, some: Portion | None) -> None:
     if some is None:
         await job.do(lambda _: None, cursor={**at, "is_read": True})
         return
-    cursor = {**at, "after": some.last, "rows": at["rows"] + some.rows}
+    cursor = {**at, "after": some.last, "rows": at["rows"] + len(some.cells)}
     if cursor["rows"] > ROWS_MAX:
         raise CannotSucceed(f"It has more than {ROWS_MAX} rows. Choose fewer months.")
-    if wanted.format is ReportFormat.CSV:
-        await _store(job, cursor, some.content)
+    if wanted.format is not ReportFormat.PDF:
+        await _store(job, *_piece(wanted, cursor, some.cells))
         return
     groups = _added(at["groups"], some.sums)
     if len(groups) > GROUPS_MAX:
         raise CannotSucceed("It has too many currencies for a PDF. Choose fewer months, or CSV.")
     await job.do(lambda _: None, cursor={**cursor, "groups": groups}, progress=cursor["rows"])
+
+
+def _piece(wanted: StartReport, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> tuple[Cursor, bytes]:
+    """Return some rows as the next piece of the file, and the cursor after it."""
+    if wanted.format is ReportFormat.CSV:
+        return cursor, csv_lines([_csv_cell(one) for one in row] for row in rows)
+    book = Workbook(cursor["book"])
+    content = book.rows(rows)
+    return {**cursor, "book": book.at}, content
+
+
+def _csv_cell(value: Any) -> Any:
+    return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 async def _store(job: Running, cursor: Cursor, content: bytes, total: int | None = None) -> None:
