@@ -1,7 +1,7 @@
 """Queries over costs: rows and exact sums."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 from sqlalchemy import Column, Select, case, func, literal, select
@@ -9,24 +9,32 @@ from sqlmodel import Session
 
 from services.inventory.dated import midnight
 from services.inventory.exact import Exact, joined
-from services.inventory.models import COST_DAYS, COSTS
+from services.inventory.models import COST_DAYS, COSTS, TAGS, WORKSPACES
 from services.inventory.schemas import WorkspaceId
 from shared.http.schemas import Id, Output, Page, Query, example
 from shared.ids import first_id
 from shared.lists.pagination import PageQuery, Walk, paginate
 from shared.lists.times import Day
+from shared.words import pattern
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 GROUPS_MAX = 500
+TAG = "tag:"
 # How to group each cost, and the groups for which the sums by day and account suffice.
 GROUPS: Mapping[str, Any] = {
     "month": func.substr(COSTS.c.day, 1, 7),
     "day": COSTS.c.day,
+    "service": COSTS.c.service,
     "usage_type": COSTS.c.usage_type,
     "workspace": COSTS.c.workspace_id,
     "region": COSTS.c.region,
     "account": COSTS.c.account,
 }
+OF_WORKSPACES = ("directory", TAG)
+_GROUPS_NAMED = f"one of {', '.join((*GROUPS, 'directory'))}, or tag:KEY"
+_BY = pattern(
+    rf"^({'|'.join((*GROUPS, 'directory'))}|{TAG}[^\x00-\x1f]{{1,128}})$", f"must be {_GROUPS_NAMED}"
+)
 GROUPS_OF_DAYS: Mapping[str, Any] = {
     "month": func.substr(COST_DAYS.c.day, 1, 7),
     "day": COST_DAYS.c.day,
@@ -51,9 +59,7 @@ class ListCosts(CostFilters, PageQuery):
 
 
 class SumCosts(Query):
-    by: Literal["month", "day", "usage_type", "workspace", "region", "account"] = Field(
-        default="month", description="What to sum by."
-    )
+    by: str = Field(default="month", pattern=_BY, description=f"What to sum by: {_GROUPS_NAMED}.")
     start_date: Day | None = Field(default=None, description="Only costs on or after this day.")
     end_date: Day | None = Field(default=None, description="Only costs before this day.")
     workspace_id: WorkspaceId | None = Field(default=None, description="Only costs of this WorkSpace.")
@@ -142,7 +148,9 @@ def find(session: Session, query: CostFilters, page: PageQuery) -> Page[CostOut]
 def sums(session: Session, query: SumCosts) -> SumsOut:
     """Sum by group: months and days newest first, other groups largest first."""
     execute = session.connection().execute
-    rows = execute(_summed(query, query.by).limit(GROUPS_MAX + 1)).all()
+    is_of_workspaces = query.by.startswith(OF_WORKSPACES)
+    found_by = _summed_of_workspaces(query) if is_of_workspaces else _summed(query, query.by)
+    rows = execute(found_by.limit(GROUPS_MAX + 1)).all()
     found = [
         SumOut(
             key=row[0],
@@ -181,3 +189,20 @@ def _summed(query: SumCosts, by: str | None) -> Select[Any]:
         if getattr(query, name) is not None:
             found = found.where(columns[name] == getattr(query, name))
     return found.group_by(*([] if by is None else [group]), columns.currency).having(figures[1] > 0)
+
+
+def _summed_of_workspaces(query: SumCosts) -> Select[Any]:
+    """Sum by what WorkSpaces have now; costs without a WorkSpace, or without that, are in the group ''.
+
+    The costs of each WorkSpace are summed first, so that each is looked up once.
+    """
+    each = _summed(query, "workspace").subquery()
+    joined_to = each.outerjoin(WORKSPACES, WORKSPACES.c.workspace_id == each.c[0])
+    group: Any = WORKSPACES.c.directory_id
+    if query.by.startswith(TAG):
+        of_key = TAGS.c.key == query.by.removeprefix(TAG)
+        joined_to = joined_to.outerjoin(TAGS, (TAGS.c.id == WORKSPACES.c.id) & of_key)
+        group = TAGS.c.value
+    found = func.coalesce(group, "")
+    summed = select(found, each.c[1], *(func.sum(one) for one in [*each.c][2:])).select_from(joined_to)
+    return summed.group_by(found, each.c[1])

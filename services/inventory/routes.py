@@ -71,6 +71,7 @@ OPERATIONS = [
     Operation("GET", "/workspaces/filters/options", workspaces.show_filter_options, scope=READ),
     Operation("GET", "/workspaces/{workspace_id}", workspaces.show_workspace, scope=READ),
     Operation("GET", "/workspaces/{workspace_id}/changes", workspaces.list_workspace_changes, scope=READ),
+    Operation("GET", "/workspaces/{workspace_id}/history", workspaces.list_workspace_history, scope=READ),
     Operation("GET", "/workspaces/{workspace_id}/metrics", workspaces.show_workspace_metrics, scope=READ),
     Operation("GET", "/usage", usage.list_usage, scope=READ),
     Operation("GET", "/usage/summary", usage.sum_usage, scope=READ),

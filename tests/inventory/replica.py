@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 
 from services.inventory.aws import Aws
 from services.inventory.models import EVENTS, JOBS
@@ -20,6 +21,7 @@ from shared.work.runner import Runner
 from tests.inventory import aws
 
 LEASE = timedelta(seconds=1)
+READY = ".ready"  # the ending of the file that says that a replica takes jobs
 ATTEMPTS = 200  # each killed process counts as one
 
 
@@ -68,4 +70,5 @@ async def _run(url: str, folder: str) -> None:
     settings = make_settings(url, folder)
     database = Database(url)
     async with Runner(make_jobs(database, settings), database):
+        Path(folder, f"{os.getpid()}{READY}").touch()  # noqa: ASYNC240 - it serves nobody
         await asyncio.Event().wait()

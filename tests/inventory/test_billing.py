@@ -18,7 +18,8 @@ from services.inventory.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
 from shared.testing import running
-from tests.inventory.aws import NUMBER, Double, World
+from tests.inventory import aws
+from tests.inventory.aws import NUMBER, Double, Place, World
 from tests.inventory.support import ADMIN, USER, add_account, change, sync
 
 HOME = "us-east-1"
@@ -114,10 +115,36 @@ async def test_sums_match_those_of_aws_exactly(
         recent, lambda row: found if (found := row["resource"].rpartition("/")[2]).startswith("ws-") else ""
     )
     assert await sums(inventory, f"by=workspace&start_date={day(13)}") == by_workspace
+    assert await sums(inventory, "by=service") == summed(rows, lambda _: "Amazon WorkSpaces")
     whole = (await inventory.get("/billing/summary", headers=USER)).json()
     assert Decimal(whole["total"]["USD"]) == sum(Decimal(row["amount"]) for row in rows)
     assert whole["sums"][0]["estimated"] is True
     assert wrong_days(database_url) == []
+
+
+async def test_costs_are_summed_by_the_directory_and_a_tag_that_workspaces_have_now(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    aws.add_workspaces(world, 12, 1)
+    place, costs = world.place(), world.place(NUMBER, HOME).costs
+    for number, resource in enumerate([*place.workspaces, "arn:aws:other"]):
+        cost = {"day": day(number % 5), "resource": resource, "usage_type": "AutoStop", "region": "r"}
+        costs.append({**cost, "amount": f"{number + 1}.0000000001", "quantity": "1"})
+    await add_account(inventory, double)
+    for kind in ("workspaces", "billing"):
+        await sync(inventory, kind=kind)
+
+    directories = summed(costs, lambda row: directory_of(place, row["resource"]))
+    assert len(directories) == 3, "two, and costs of none"
+    assert await sums(inventory, "by=directory") == directories
+    teams = summed(costs, lambda row: place.tags.get(row["resource"], {}).get("team", ""))
+    assert len(teams) > 1
+    assert await sums(inventory, "by=tag:team") == teams
+    assert [*await sums(inventory, "by=tag:nothing")] == [""]
+
+
+def directory_of(place: Place, workspace_id: str) -> str:
+    return str(place.workspaces.get(workspace_id, {}).get("DirectoryId", ""))
 
 
 async def test_list_has_each_cost_once_and_filters_by_workspace_usage_type_and_day(
@@ -289,6 +316,7 @@ async def test_sync_of_everything_reads_costs_only_once_a_day(
         "/billing?colour=red",
         "/billing?workspace_id=x",
         "/billing/summary?by=colour",
+        "/billing/summary?by=tag:",
         "/billing/summary?end_date=2026-13-01",
         "/billing/summary?account=7",
     ],

@@ -4,8 +4,9 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from shared.work.jobs import Jobs
 from tests import databases
 from tests.inventory import aws
 from tests.inventory.aws import HOME, NUMBER, REGION, Double, World
-from tests.inventory.replica import live, make_jobs, make_settings
+from tests.inventory.replica import READY, live, make_jobs, make_settings
 from tests.inventory.test_totals import totals
 from tests.support import eventually
 
@@ -86,9 +87,13 @@ def add_account(database: Database, double: Double) -> None:
         session.connection().execute(insert(ACCOUNTS).values(account.model_dump()))
 
 
-def start(database: Database, jobs: Jobs) -> str:
+def start(database: Database, jobs: Jobs, kind: str = "all") -> str:
     with database.transaction() as session:
-        return syncs.start(session, jobs, kind="all", by=None)
+        return syncs.start(session, jobs, kind=kind, by=None)
+
+
+def are_ready(folder: Path, replicas: int) -> bool:
+    return len([*folder.glob(f"*{READY}")]) == replicas
 
 
 def pass_time(database: Database) -> None:
@@ -177,6 +182,29 @@ def run_twice(database: Database, folder: Path, double: Double, lives: list[int]
     with replica(database, folder, 0):
         assert eventually(lambda: has_ended(database, second), seconds=SECONDS)
     return tables(database)
+
+
+@pytest.mark.prove
+def test_two_replicas_do_each_sync_once(database: Database, tmp_path: Path, double: Double) -> None:
+    url = database.url.render_as_string(hide_password=False)
+    jobs = make_jobs(database, make_settings(url, str(tmp_path)))
+    add_account(database, double)
+    calls = []
+    for replicas in (1, 2):
+        double.world = full_world()
+        folder = tmp_path / str(replicas)
+        folder.mkdir()
+        with ExitStack() as stack:
+            for _ in range(replicas):
+                stack.enter_context(replica(database, folder, 0))
+            assert eventually(partial(are_ready, folder, replicas), seconds=SECONDS)
+            for kind in ("workspaces", "usage", "cloudtrail") * 2:
+                sync = start(database, jobs, kind)
+                assert eventually(partial(has_ended, database, sync), seconds=SECONDS)
+        calls.append(sorted(double.world.calls))
+
+    assert len(calls[0]) > 20
+    assert calls[1] == calls[0], "no page is read by both"
 
 
 @pytest.mark.prove

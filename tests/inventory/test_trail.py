@@ -102,6 +102,40 @@ async def test_event_has_identity_request_source_and_workspaces_even_if_malforme
     assert large["EventId"] == found["3"]["event_id"]
 
 
+async def test_history_of_a_workspace_has_its_changes_and_its_calls_in_order(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    aws.add_workspaces(world, 2, 1)
+    place = world.place()
+    mine, other = sorted(place.workspaces)
+    begin = now() - timedelta(hours=3)
+    for number in range(4):
+        at = begin + timedelta(minutes=number)
+        aws.add_event(place, number, at, workspace_id=other if number == 2 else mine)
+    await add_account(inventory, double)
+    await sync(inventory, kind="all")
+    for state in ("MAINTENANCE", "ERROR"):
+        place.workspaces[mine]["State"] = place.workspaces[other]["State"] = state
+        await sync(inventory, kind="workspaces")
+    rows: list[dict[str, Any]] = []
+    path = f"/workspaces/{mine}/history?limit=2"
+    while path:
+        page = await inventory.get(path, headers=USER)
+        assert page.status_code == 200, page.text
+        rows += page.json()
+        path = f"/workspaces/{mine}/history{page.links['next']['url']}" if "next" in page.links else ""
+    known = (await inventory.get(f"/cloudtrail?workspace_id={mine}", headers=USER)).json()
+    unknown = await inventory.get("/workspaces/ws-none00000/history", headers=USER)
+
+    assert [one["kind"] for one in rows] == ["change", "change", "call", "call", "call"]
+    assert [one["after"] for one in rows[:2]] == ["ERROR", "MAINTENANCE"]
+    assert [one["id"] for one in rows[2:]] == [one["id"] for one in known]
+    assert {(one["name"], one["username"], one["source_ip"]) for one in rows[2:]} == {
+        ("StopWorkspaces", "ops", "192.0.2.7")
+    }
+    assert unknown.status_code == 404
+
+
 async def test_missing_permission_fails_only_this_part_and_is_named(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:

@@ -4,10 +4,11 @@ from sqlalchemy import bindparam, select
 from sqlmodel import Session
 from starlette.responses import Response
 
-from services.inventory import listing, usage
+from services.inventory import history, listing, usage
 from services.inventory.dashboard import Dashboard, DashboardOut
 from services.inventory.exporting import WORKSPACES as EXPORTED
 from services.inventory.exporting import ExportWorkspaces, download
+from services.inventory.history import HistoryOut
 from services.inventory.models import CHANGES, WORKSPACES
 from services.inventory.schemas import (
     ChangeOut,
@@ -70,3 +71,12 @@ def list_workspace_changes(workspace_id: WorkspaceId, query: PageQuery, session:
     """List the changes of a WorkSpace, newest first."""
     show_workspace(workspace_id, session)
     return paginate_equal(session, CHANGES, {"workspace_id": workspace_id}, query, ChangeOut.unchecked)
+
+
+def list_workspace_history(workspace_id: WorkspaceId, query: PageQuery, session: Session) -> Page[HistoryOut]:
+    """List the changes of a WorkSpace and the calls that name it, newest first.
+
+    A change has the time of the sync that found it.
+    """
+    show_workspace(workspace_id, session)
+    return history.find(session, workspace_id, query)
