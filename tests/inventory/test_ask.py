@@ -4,8 +4,9 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -311,6 +312,25 @@ async def test_health_is_shown_and_all_examples_are_understood(inventory: httpx.
     for example in (await inventory.get("/ai/examples", headers=USER)).json()["examples"]:
         live = Live(tag_keys=["team"])
         assert said(understand(example, Lexicon(live)))
+
+
+async def test_days_begin_at_midnight_in_the_zone_of_the_caller_but_months_of_costs_in_utc(
+    inventory: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evening = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)  # the first of April in Berlin
+    monkeypatch.setattr(running, "now", lambda: evening)
+    today = {"filters": [{"field": "days_known", "op": "le", "value": "today"}]}
+    body = {"query": today, "timezone": "Europe/Berlin"}
+    answer = (await inventory.post("/ai/run", json=body, headers=USER)).json()
+    unknown = await inventory.post("/ai/run", json={**body, "timezone": "Mars/Base"}, headers=USER)
+    local = evening.astimezone(ZoneInfo("Europe/Berlin"))
+
+    assert running._moment("today", local) == datetime(2026, 3, 31, 22, tzinfo=UTC)
+    assert running._moment("this_month", local) == datetime(2026, 3, 31, 22, tzinfo=UTC)
+    assert running._moment("today", evening) == datetime(2026, 3, 31, tzinfo=UTC)
+    assert running.months(local) == {"this_month": "2026-03", "last_month": "2026-02"}
+    assert answer["understood"].endswith("at most 100, with days of Europe/Berlin")
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "timezone")
 
 
 async def test_question_that_takes_too_long_is_cancelled(

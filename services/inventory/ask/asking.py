@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -18,7 +19,9 @@ from services.inventory.ask.words import said
 from services.inventory.errors import QuestionNotUnderstood
 from services.inventory.models import DIRECTORIES, TAGS, WORKSPACES
 from shared.data.database import Database
+from shared.errors import FieldFault, Invalid
 
+UTC = ZoneInfo("UTC")
 SUGGESTIONS = 3
 WORDS_MAX = 60
 TAG_KEYS_MAX = 50
@@ -59,7 +62,16 @@ class Answer:
     ms: int
 
 
-def ask(session: Session, prompt: str) -> Answer:
+def zone_named(name: str) -> ZoneInfo:
+    """Return a time zone; raise Invalid if there is none of this name."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
+        message = "is not a time zone such as Europe/Berlin"
+        raise Invalid(errors=[FieldFault(field="timezone", code="unknown_zone", message=message)]) from error
+
+
+def ask(session: Session, prompt: str, zone: ZoneInfo = UTC) -> Answer:
     """Answer a question in English; raises QuestionNotUnderstood if a word has no meaning."""
     try:
         question = understand(prompt, Lexicon(live(session, prompt)))
@@ -70,27 +82,27 @@ def ask(session: Session, prompt: str) -> Answer:
             words=words,
             suggestions=nearest(prompt),
         ) from error
-    return answer(session, question)
+    return answer(session, question, zone)
 
 
 async def ask_anyone(
-    database: Database, model: Model, prompt: str
+    database: Database, model: Model, prompt: str, zone: ZoneInfo = UTC
 ) -> tuple[Answer, Literal["grammar", "model"]]:
     """Ask the grammar, then the model; raises QuestionNotUnderstood if neither has a query."""
     try:
-        return await database.read(ask, prompt), "grammar"
+        return await database.read(ask, prompt, zone), "grammar"
     except QuestionNotUnderstood:
         question = await model.question(prompt)
         if question is None:
             raise
-        return await database.read(answer, question), "model"
+        return await database.read(answer, question, zone), "model"
 
 
-def answer(session: Session, question: Question) -> Answer:
+def answer(session: Session, question: Question, zone: ZoneInfo = UTC) -> Answer:
     begin = time.monotonic()
-    found = run(session, question)
+    found = run(session, question, zone)
     ms = round((time.monotonic() - begin) * 1000)
-    return Answer(question, said(question), _text(question, found), found, ms)
+    return Answer(question, said(question, zone.key), _text(question, found), found, ms)
 
 
 def _text(question: Question, found: Found) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -43,9 +43,9 @@ class Found:
     total: int  # rows, or groups
 
 
-def run(session: Session, question: Question) -> Found:
-    """Run the question; raises TookTooLong after five seconds."""
-    at = now()
+def run(session: Session, question: Question, zone: tzinfo = UTC) -> Found:
+    """Run the question, with days of this zone; raises TookTooLong after five seconds."""
+    at = now().astimezone(zone)
     statement, columns = compiled(question, at)
     bound = {name: month for name, month in months(at).items() if f"hours_{name}" in question.named}
     statement = statement.params(bound)
@@ -140,16 +140,16 @@ def _amounts(question: Question) -> list[Label[Any]]:
 
 def _in_month(period: str, at: datetime) -> ColumnElement[bool]:
     """Match the costs of a month, or of this year, in UTC as AWS bills."""
-    day = COSTS.c.day
+    day, year = COSTS.c.day, at.astimezone(UTC).year
     if period == "this_year":
-        return (day >= f"{at.year}-01-01") & (day < f"{at.year + 1}-01-01")
+        return (day >= f"{year}-01-01") & (day < f"{year + 1}-01-01")
     month = months(at).get(period, period)
     return (day >= f"{month}-01") & (day < f"{next_month(month)}-01")
 
 
 def months(at: datetime) -> dict[str, str]:
     """Return this month and the last one, in UTC."""
-    this_month = month_of(at.date())
+    this_month = month_of(at.astimezone(UTC).date())
     return {"this_month": this_month, "last_month": month_before(this_month)}
 
 
@@ -165,9 +165,9 @@ def _of_value(field: FieldOf, one: Filter) -> ColumnElement[bool]:
 
 
 def _moment(value: object, at: datetime) -> datetime:
-    """Return the time `value` days ago, or the start of this day, week, month or year in UTC."""
+    """Return the time `value` days ago, or the start of this day, week, month or year in the zone of `at`."""
     if isinstance(value, int):
-        return at - timedelta(days=value)
+        return at.astimezone(UTC) - timedelta(days=value)
     day = at.replace(hour=0, minute=0, second=0, microsecond=0)
     began = {
         "today": day,

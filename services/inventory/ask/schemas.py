@@ -6,6 +6,15 @@ from pydantic import Field
 
 from services.inventory.ask.query import Question
 from shared.http.schemas import Input, Output, Text, example
+from shared.words import pattern
+
+Zone = Annotated[
+    str,
+    Field(
+        pattern=pattern(r"^[A-Za-z0-9_+/-]{1,50}$", "must be a time zone such as Europe/Berlin"),
+        description="Where days, weeks, months and years begin, except those of costs and hours.",
+    ),
+]
 
 
 class AskQuestion(Input):
@@ -16,6 +25,7 @@ class AskQuestion(Input):
     prompt: Annotated[Text, Field(max_length=500)]
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.1
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
+    timezone: Zone = "UTC"
 
 
 class RunQuestion(Input):
@@ -24,6 +34,7 @@ class RunQuestion(Input):
     model_config = example({"query": {"measures": [{"fn": "count"}], "group_by": ["region"]}})
 
     query: Question
+    timezone: Zone = "UTC"
 
 
 class ColumnOut(Output):

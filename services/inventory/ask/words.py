@@ -23,8 +23,8 @@ _MOMENTS = {
 _FNS = {"sum": "sum", "avg": "average", "min": "smallest", "max": "largest"}
 
 
-def said(question: Question) -> str:
-    """Return one sentence without a full stop."""
+def said(question: Question, zone: str = "UTC") -> str:
+    """Return one sentence without a full stop; it names the zone if days of it were counted."""
     if question.entity in SUMMED:
         return _said_of_costs(question)
     measures = " and ".join(_measure(one) for one in question.measures)
@@ -43,6 +43,8 @@ def said(question: Question) -> str:
     if question.order is not None:
         parts.append("most first" if question.order == "most" else "fewest first")
     parts.append(f"at most {question.limit}")
+    if zone != "UTC" and any(one.value in CALENDAR for one in question.filters):
+        parts.append(f"with days of {zone}")
     return ", ".join(parts)
 
 

@@ -23,14 +23,15 @@ async def ask_question(body: AskQuestion, database: Database, model: Model, trai
     A question with an unknown word goes to the language model, if there is one, which may only fill in the
     same query (`by`: `model`). Otherwise it is refused, with suggestions of similar questions.
     """
-    answer, by = await asking.ask_anyone(database, model, body.prompt)
+    zone = asking.zone_named(body.timezone)
+    answer, by = await asking.ask_anyone(database, model, body.prompt, zone)
     trail.add(understood=answer.understood, by=by)
     return shown(answer, by)
 
 
 async def run_question(body: RunQuestion, database: Database, trail: Trail) -> AnswerOut:
     """Run the query of an answer again, edited or not."""
-    answer = await database.read(asking.answer, body.query)
+    answer = await database.read(asking.answer, body.query, asking.zone_named(body.timezone))
     trail.add(understood=answer.understood)
     return shown(answer, "query")
 
