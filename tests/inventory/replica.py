@@ -43,14 +43,14 @@ def make_settings(url: str, folder: str) -> Settings:
     )
 
 
-def make_jobs(database: Database, settings: Settings) -> Jobs:
+def make_jobs(database: Database, settings: Settings, lease: timedelta = LEASE) -> Jobs:
     """Create the service's jobs, with an event spine that has no subscribers."""
     Events(EVENTS, {}, {}).attach(settings, database, HttpClient())
     handler = Syncer(database, Aws(settings)).run
-    return Jobs(JOBS, {syncs.JOB: Kind(handler, ATTEMPTS)}, lease=LEASE)
+    return Jobs(JOBS, {syncs.JOB: Kind(handler, ATTEMPTS)}, lease=lease)
 
 
-def live(url: str, folder: str, dies_at: int) -> None:
+def live(url: str, folder: str, dies_at: int, lease: timedelta = LEASE) -> None:
     """Run syncs; the process kills itself before it commits step number `dies_at` (0 for never)."""
     steps = 0
 
@@ -63,12 +63,12 @@ def live(url: str, folder: str, dies_at: int) -> None:
     if dies_at:
         jobs.reached = reached  # type: ignore[attr-defined]
     runner.LOOK_SECONDS = 0.05
-    asyncio.run(_run(url, folder))
+    asyncio.run(_run(url, folder, lease))
 
 
-async def _run(url: str, folder: str) -> None:
+async def _run(url: str, folder: str, lease: timedelta) -> None:
     settings = make_settings(url, folder)
     database = Database(url)
-    async with Runner(make_jobs(database, settings), database):
+    async with Runner(make_jobs(database, settings, lease), database):
         Path(folder, f"{os.getpid()}{READY}").touch()  # noqa: ASYNC240 - it serves nobody
         await asyncio.Event().wait()

@@ -38,11 +38,13 @@ from shared.work.jobs import Jobs
 from tests import databases
 from tests.inventory import aws
 from tests.inventory.aws import HOME, NUMBER, REGION, Double, World
+from tests.inventory.replica import LEASE as SHORT_LEASE
 from tests.inventory.replica import READY, live, make_jobs, make_settings
 from tests.inventory.test_totals import totals
 from tests.support import eventually
 
 SECONDS = 60
+LEASE = timedelta(seconds=SECONDS)  # of replicas that are not killed, however busy the machine is
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.inventory.replica", "boto3", "psycopg"])
 # These differ from one run to the next, the last three only around midnight.
@@ -62,9 +64,11 @@ OWN |= {"first_day", "last_day", "estimated"}
 
 
 @contextmanager
-def replica(database: Database, folder: Path, dies_at: int) -> Iterator[ForkServerProcess]:
+def replica(
+    database: Database, folder: Path, dies_at: int, lease: timedelta = SHORT_LEASE
+) -> Iterator[ForkServerProcess]:
     url = database.url.render_as_string(hide_password=False)
-    process = processes.Process(target=live, args=(url, str(folder), dies_at), daemon=True)
+    process = processes.Process(target=live, args=(url, str(folder), dies_at, lease), daemon=True)
     process.start()
     try:
         yield process
@@ -186,25 +190,35 @@ def run_twice(database: Database, folder: Path, double: Double, lives: list[int]
 
 @pytest.mark.prove
 def test_two_replicas_do_each_sync_once(database: Database, tmp_path: Path, double: Double) -> None:
-    url = database.url.render_as_string(hide_password=False)
-    jobs = make_jobs(database, make_settings(url, str(tmp_path)))
-    add_account(database, double)
-    calls = []
-    for replicas in (1, 2):
-        double.world = full_world()
-        folder = tmp_path / str(replicas)
-        folder.mkdir()
-        with ExitStack() as stack:
-            for _ in range(replicas):
-                stack.enter_context(replica(database, folder, 0))
-            assert eventually(partial(are_ready, folder, replicas), seconds=SECONDS)
-            for kind in ("workspaces", "usage", "cloudtrail") * 2:
-                sync = start(database, jobs, kind)
-                assert eventually(partial(has_ended, database, sync), seconds=SECONDS)
-        calls.append(sorted(double.world.calls))
+    calm_url = f"sqlite:///{tmp_path}/calm.db"
+    databases.migrate(calm_url, Settings.migrations())
+    calm, calls = Database(calm_url), list[list[str]]()
+    try:
+        for replicas, mine in ((1, calm), (2, database)):
+            double.world = full_world()
+            folder = tmp_path / str(replicas)
+            folder.mkdir()
+            sync_with(mine, folder, double, replicas)
+            calls.append(sorted(double.world.calls))
+    finally:
+        calm.close()
 
     assert len(calls[0]) > 20
     assert calls[1] == calls[0], "no page is read by both"
+
+
+def sync_with(database: Database, folder: Path, double: Double, replicas: int) -> None:
+    """Run a few syncs, one after the other, while these replicas look for jobs."""
+    settings = make_settings(database.url.render_as_string(hide_password=False), str(folder))
+    jobs = make_jobs(database, settings, LEASE)
+    add_account(database, double)
+    with ExitStack() as stack:
+        for _ in range(replicas):
+            stack.enter_context(replica(database, folder, 0, LEASE))
+        assert eventually(partial(are_ready, folder, replicas), seconds=SECONDS)
+        for kind in ("workspaces", "usage", "cloudtrail") * 2:
+            sync = start(database, jobs, kind)
+            assert eventually(partial(has_ended, database, sync), seconds=SECONDS)
 
 
 @pytest.mark.prove
