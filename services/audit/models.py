@@ -11,6 +11,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
 from shared.data.database import UtcDateTime, rows_where
+from shared.data.tables import NOT_VALIDATED
 from shared.events import EventTables
 
 REFUSED = "refused"
@@ -19,6 +20,8 @@ _ONLY_REFUSED = rows_where(f"outcome = '{REFUSED}'")
 
 class Table(SQLModel, registry=registry()):
     """The base of this service's tables, with its own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 # `received` is part of the key because PostgreSQL partitions by its month. It never goes backwards while

@@ -9,7 +9,7 @@ from sqlmodel import BigInteger, Field, SQLModel, Text
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
-from shared.data.tables import table_of
+from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex
@@ -40,6 +40,8 @@ class BlobState(StrEnum):
 
 class Table(SQLModel, registry=registry()):
     """The base of this service's tables, with its own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 class Blob(Table, table=True):

@@ -3,8 +3,12 @@
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
+from shared.data.tables import NOT_VALIDATED
+
 ID = 36
 
 
 class Table(SQLModel, registry=registry()):
     """Base of this service's tables, with its own metadata."""
+
+    model_config = NOT_VALIDATED

@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
-from shared.data.tables import table_of
+from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
@@ -22,6 +22,8 @@ ERROR_CHARACTERS_MAX = 500
 
 class Table(SQLModel, registry=registry()):
     """The base of this service's tables, with their own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 class Notification(Table, table=True):

@@ -10,7 +10,7 @@ from sqlmodel import BigInteger, Field, LargeBinary, SQLModel
 from services.orders.errors import IllegalStep, OrderHasLines, OrderLocked
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
-from shared.data.tables import table_of
+from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
@@ -74,6 +74,8 @@ EFFECTS: dict[MoveKind, tuple[int, int]] = {
 
 class Table(SQLModel, registry=registry()):
     """The base of this service's tables, with its own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 class Order(Table, table=True):

@@ -9,7 +9,7 @@ from sqlmodel import BigInteger, Field, SQLModel
 from services.support.states import Priority, ReviewStatus, Status
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
-from shared.data.tables import table_of
+from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
@@ -22,6 +22,8 @@ SEARCHED_CHARACTERS = 1000  # of the description
 
 class Table(SQLModel, registry=registry()):
     """The base of this service's tables, with their own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 class Ticket(Table, table=True):

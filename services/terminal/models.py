@@ -9,7 +9,7 @@ from sqlmodel import BigInteger, Field, SQLModel
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
-from shared.data.tables import table_of
+from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.ids import new_id
 
@@ -37,6 +37,8 @@ IS_LIVE = "state IN ('starting', 'open')"
 
 class Table(SQLModel, registry=registry()):
     """Base of this service's tables, with its own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 class Box(Table, table=True):

@@ -12,7 +12,7 @@ from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
 from shared.clock import now
 from shared.data.database import UtcDateTime
-from shared.data.tables import table_of
+from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.lists.search import Part, SearchIndex, searchable
 from shared.work.leased import WorkTable
@@ -39,6 +39,8 @@ class Status(StrEnum):
 
 class Table(SQLModel, registry=registry()):
     """The base of this service's tables, with its own metadata."""
+
+    model_config = NOT_VALIDATED
 
 
 class Profile(Table, table=True):

@@ -2,6 +2,10 @@
 
 from sqlalchemy import Table
 from sqlmodel import SQLModel
+from sqlmodel._compat import SQLModelConfig
+
+# Rows are not validated, so nothing is built for that: it would take memory in every process.
+NOT_VALIDATED = SQLModelConfig(defer_build=True)
 
 
 def table_of(model: type[SQLModel]) -> Table:

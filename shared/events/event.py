@@ -25,7 +25,7 @@ class Event(BaseModel):
     holds back no other, and waits for none. With a `source`, only that service may send the event.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     topic: ClassVar[str]
     key: ClassVar[str]

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, create_model
 from sqlmodel import Session
 
 from shared.errors import Problem
+from shared.http.schemas import BUILT_LATER
 from shared.identity.scopes import require_scope_name
 from shared.identity.step_up import StepUp
 from shared.identity.tokens import Access, signed_in
@@ -26,7 +27,6 @@ from shared.identity.tokens import Access, signed_in
 BODY_BYTES_MAX = 64 * 1024
 TAKES_IN = ("POST", "PUT", "PATCH")  # methods that need disk space
 _IN_PATH = re.compile(r"{(\w+)(?::path)?}")
-_BUILT_LATER = ConfigDict(defer_build=True)  # when first used: most operations are rarely called
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Signature:
         in_path: dict[str, Any] = {name: (hints.pop(name), ...) for name in _IN_PATH.findall(operation.path)}
         body, body_required = _body_model(hints.pop("body", None))
         return cls(
-            path=create_model("Path", __config__=_BUILT_LATER, **in_path) if in_path else None,
+            path=create_model("Path", __config__=BUILT_LATER, **in_path) if in_path else None,
             query=query,
             body=body,
             body_required=body_required,

@@ -19,6 +19,8 @@ _set_extra = _SLOTS["__pydantic_extra__"].__set__
 _set_private = _SLOTS["__pydantic_private__"].__set__
 _EXTRA = re.compile(r"[a-z][a-z0-9_]{0,39}=-?(?:[0-9]{1,15}|[0-9]{1,12}\.[0-9]{1,3})")
 _NONE_GIVEN: frozenset[str] = frozenset()
+# Validators are built when first used: there are hundreds of models, and each process uses few of them.
+BUILT_LATER = ConfigDict(defer_build=True)
 
 
 def unchecked(kind: type[M], fields: dict[str, Any]) -> M:
@@ -39,19 +41,19 @@ def example(fields: dict[str, Any]) -> ConfigDict:
 class Input(BaseModel):
     """A request body. Unknown fields are refused; neither "1" nor NaN is accepted as a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, **BUILT_LATER)
 
 
 class Query(BaseModel):
     """A query string. Unknown parameters are refused; text is converted to the type of its field."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, **BUILT_LATER)
 
 
 class Output(BaseModel):
     """A response, built from the attributes of a row."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, **BUILT_LATER)
 
     @classmethod
     def unchecked(cls, values: Mapping[str, Any], **computed: Any) -> Self:
@@ -96,6 +98,8 @@ class Page(BaseModel, Generic[T]):
     `extras` are numbers about the whole list, such as a total. They are sent in the Page-Extras header, or in
     an envelope's `meta`.
     """
+
+    model_config = BUILT_LATER
 
     items: list[T]
     next: str | None = None

@@ -17,7 +17,12 @@ pytestmark = pytest.mark.skipif(not can_fork(), reason="forking is not safe here
 # Prints what it sees, then waits for the end of its input, as a service does.
 TOY = """
 import json, os, signal, sys
-seen = {"pid": os.getpid(), "parent": os.getppid(), "words": os.environ.get("WORDS"), "session": os.getsid(0),
+try:
+    import rich
+except ImportError:
+    rich = None
+seen = {"pid": os.getpid(), "parent": os.getppid(), "development": rich is not None,
+        "words": os.environ.get("WORDS"), "session": os.getsid(0),
         "inherited": os.environ.get("INHERITED"), "warm": "shared.service" in sys.modules, "name": __name__,
         "arguments": sys.argv, "terminates": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL}
 print(json.dumps(seen), flush=True)
@@ -93,6 +98,7 @@ async def test_forked_process_behaves_like_one_with_its_own_python(by_fork: ByFo
         assert process.stdout is not None
         assert await process.stdout.readline() == b"to stderr\n"
     assert (seen["warm"], wanted["warm"]) == (True, False)
+    assert not seen["development"]  # `requirements.lock` does not have it either
     assert _command(forked.pid) == [sys.executable.encode(), b"-m", b"toy"]
     assert await end(forked, 3) == await end(executed, 3) == 3
 
