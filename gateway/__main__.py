@@ -6,7 +6,7 @@ import sys
 
 from gateway.clients.connection_limits import allow_descriptors
 from gateway.config.routes_file import RoutesFileError
-from gateway.forwarding.client_protocol import GatewayProtocol
+from gateway.forwarding.repeated_heads import RememberingProtocol
 from gateway.runtime import workers
 from gateway.runtime.process_status import WORKER
 from gateway.runtime.reload import first_keys, first_table
@@ -39,7 +39,7 @@ def main() -> None:
         log_start(settings)
         if settings.workers > 1:
             sys.exit(workers.run(settings))
-    serve(create_app(settings, table, api_keys), settings, protocol=GatewayProtocol)
+    serve(create_app(settings, table, api_keys), settings, protocol=RememberingProtocol)
 
 
 if __name__ == "__main__":

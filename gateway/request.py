@@ -1,15 +1,18 @@
 """The state of one request while it passes through the gateway."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import Kind
 from gateway.http.headers import Fields, Request
+from gateway.http.known_head import KnownHead
 from gateway.routing.cors import Cors
 from gateway.routing.table import Match, Policy, RouteTable
 from gateway.routing.upstreams import Origin
 from shared.caller import Caller
+from shared.ids import new_id
 from shared.process.observe import request_id_of
 from shared.process.proxies import Proxies
 
@@ -61,14 +64,15 @@ class RequestState:
 
     # One is created per request; slots avoid a large dictionary each time.
     __slots__ = """
-        attempts backend caller client failure fields id_line keep_alive limit_headers match policy
-        received_bytes request request_complete request_id response_complete response_started route rules
-        sent_bytes started status table upstream_seconds
+        attempts backend caller client failure fields id_line keep_alive known limit_headers match
+        passed policy received_bytes request request_complete request_id response_complete response_started
+        route rules sent_bytes started status table upstream_seconds
     """.split()
 
     client: Client
     backend: ChosenTarget | None
     fields: Fields
+    passed: Sequence[bytes]  # the headers for the target; a policy replaces them, and never changes them
     request_id: str
     id_line: bytes
 
@@ -98,16 +102,24 @@ class RequestState:
         self.attempts = self.status = self.sent_bytes = self.received_bytes = 0
         self.request_complete = self.response_started = self.response_complete = False
         self.limit_headers = b""
+        self.known: KnownHead | None = None  # if the headers are those of an earlier request
 
     def read_headers(self) -> None:
         """Sort the headers; for a pipelined request only when its turn comes."""
-        self.fields = Fields(self.request.headers)
-        self.request_id = request_id_of(self.request.headers)
+        known = self.known
+        if known is None:
+            self.fields = Fields(self.request.headers)
+            self.request_id = request_id_of(self.request.headers)
+        else:
+            self.fields, self.request_id = known.fields, new_id()
+        self.passed = self.fields.passed
         self.id_line = b"x-request-id: %b\r\n" % self.request_id.encode()
 
     @property
     def address(self) -> str:
         """The address of the client: the peer, or what a trusted proxy reports in X-Forwarded-For."""
+        if self.known is not None:
+            return self.known.address
         forwarded_for = self.fields.seen.get(b"x-forwarded-for")
         return self.rules.proxies.client_address(self.client.peer, forwarded_for)
 

@@ -30,11 +30,13 @@ class Step(NamedTuple):
 
     A step that has to wait returns a coroutine; the next step follows once it has finished. Admission
     ends if a step returns bytes, the headers of a preflight response. `foresee` decides without a running
-    gateway if it can.
+    gateway if it can. A `settled` step always lets a known head pass: a GET or HEAD without a body, whose
+    headers have passed it before.
     """
 
     decide: Callable[[Transfer], Wait | bytes | None]
     foresee: Callable[[RequestState], bytes | None]
+    settled: bool = False
 
 
 def check_framing(request: RequestState) -> None:
@@ -103,11 +105,12 @@ def identify(transfer: Transfer) -> Wait | None:
         return None
     gateway, policy = transfer.gateway, transfer.policy
     try:
-        if policy.api_keys:
+        known = transfer.known  # without an API key, and with a well-formed token if it has one
+        if known is None and policy.api_keys:
             transfer.caller = caller_of(transfer, gateway.api_keys, gateway.verifier.revocations)
         if transfer.caller is not None:
             return None
-        token = token_of(transfer.fields.seen.get(b"authorization"))
+        token = token_of(transfer.fields.seen.get(b"authorization")) if known is None else known.token
     except Refusal as refusal:
         if refusal.kind.status == 401:
             _count_failure(transfer)
@@ -206,27 +209,28 @@ def _unknown(_request: RequestState) -> None:
     """Only a running gateway can decide this step."""
 
 
-def _by_request_alone(check: Callable[[RequestState], bytes | None]) -> Step:
-    return Step(check, check)
+def _by_request_alone(check: Callable[[RequestState], bytes | None], *, settled: bool = False) -> Step:
+    return Step(check, check, settled)
 
 
 STEPS = (
-    _by_request_alone(check_framing),
-    _by_request_alone(check_expectation),
+    _by_request_alone(check_framing, settled=True),
+    _by_request_alone(check_expectation, settled=True),
     _by_request_alone(check_address),
-    _by_request_alone(answer_preflight),
+    _by_request_alone(answer_preflight, settled=True),
     _by_request_alone(check_method),
     Step(_count_strangers, require_credentials),
     Step(identify, _unknown),
     Step(authorize, _unknown),
     Step(take_slot, _unknown),
     Step(count, _unknown),
-    _by_request_alone(check_body),
+    _by_request_alone(check_body, settled=True),
 )
 
 
-# A separate tuple saves attribute lookups in the loop that every request runs through.
+# Separate tuples save attribute lookups in the loop that every request runs through.
 DECISIONS = tuple(step.decide for step in STEPS)
+DECISIONS_IF_KNOWN = tuple(step.decide for step in STEPS if not step.settled)
 
 
 def collects_body(request: RequestState) -> bool:

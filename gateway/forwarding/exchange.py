@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway import errors
 from gateway.errors import Kind, Refusal
 from gateway.forwarding import attempts, heads
-from gateway.forwarding.admission import DECISIONS, Wait, collects_body, dismiss
+from gateway.forwarding.admission import DECISIONS, DECISIONS_IF_KNOWN, Wait, collects_body, dismiss
 from gateway.forwarding.enveloped_answer import EnvelopedAnswer, may_wrap
 from gateway.forwarding.relay import Relay, may_switch
 from gateway.forwarding.transfer import ClientSide, Transfer
@@ -63,7 +63,8 @@ class Exchange(Transfer):
 
     def _admit(self, first: int = 0) -> None:
         """Run the admission steps from `first` on, and forward the request after the last."""
-        for following, decide in enumerate(DECISIONS[first:], first + 1):
+        decisions = DECISIONS if self.known is None else DECISIONS_IF_KNOWN
+        for following, decide in enumerate(decisions[first:], first + 1):
             outcome = decide(self)
             if outcome is None:
                 continue

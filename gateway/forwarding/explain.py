@@ -9,7 +9,7 @@ from gateway import errors
 from gateway.errors import Kind, Refusal
 from gateway.forwarding.admission import STEPS
 from gateway.forwarding.heads import upstream_head
-from gateway.http.headers import Header, Request
+from gateway.http.headers import Header, Request, without
 from gateway.policies.api_keys import CLIENT_HEADER, keys_shown
 from gateway.policies.authentication import require
 from gateway.request import RequestRules, RequestState
@@ -103,8 +103,8 @@ def _state(request: Request, match: Match, table: RouteTable, address: str) -> R
     state.id_line = b"x-request-id: <new>\r\n"
     state.backend = Routing(table).backends[match.route.upstream.shares[0].target]
     if _shows_key(state):
-        state.fields.passed = state.fields.passed_without(state.rules.api_key_header)
-        state.fields.passed += (CLIENT_HEADER, b": ", b"<of the key>", b"\r\n")
+        passed = without(state.passed, state.rules.api_key_header)
+        state.passed = [*passed, CLIENT_HEADER, b": ", b"<of the key>", b"\r\n"]
     return state
 
 

@@ -6,7 +6,8 @@ from functools import lru_cache
 from gateway.errors import Refusal
 from gateway.forwarding.envelope import wrap_problem
 from gateway.forwarding.transfer import Transfer
-from gateway.http.headers import Header, trace_parent
+from gateway.http.headers import Header, trace_parent, without
+from gateway.http.known_head import KnownHead
 from gateway.request import RequestState
 from gateway.routing.header_changes import NO_CHANGES
 from gateway.routing.request_target import authority_of
@@ -20,13 +21,14 @@ NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 def upstream_head(state: RequestState) -> bytes:
     """Return the request line and headers for the target, with new framing."""
-    request, fields = state.request, state.fields
+    request, seen = state.request, state.fields.seen
     assert state.backend is not None
-    seen = fields.seen
-    alias = state.match.alias
+    alias, known = state.match.alias, state.known
+    if known is not None and alias is None and state.passed is known.fields.passed:
+        return _known_upstream_head(state, known)
     # The gateway has to read what it wraps in an envelope, so the response must not be compressed.
     enveloped = alias is not None and alias.envelope
-    passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
+    passed = without(state.passed, b"accept-encoding") if enveloped else state.passed
     changes = state.policy.headers.request
     if changes is not NO_CHANGES:
         passed = changes.of_request(passed)
@@ -44,6 +46,24 @@ def upstream_head(state: RequestState) -> bytes:
         lines += (b"connection: upgrade\r\nupgrade: ", seen[b"upgrade"], b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def _known_upstream_head(state: RequestState, known: KnownHead) -> bytes:
+    """Return the head for the target if only its first line, the request id and the trace may be new."""
+    route, backend = state.route, state.backend
+    assert backend is not None
+    if known.block_of[0] is not route or known.block_of[1] is not backend:
+        changes = state.policy.headers.request
+        passed = state.passed if changes is NO_CHANGES else changes.of_request(state.passed)
+        known.block = b"".join((b" HTTP/1.1\r\n", *passed, backend.host_line, *_forwarded(state), b"\r\n"))
+        known.block_of = (route, backend)
+    return b"%b %b%b%btraceparent: %b\r\n\r\n" % (
+        state.request.method,
+        state.match.target,
+        known.block,
+        state.id_line,
+        known.trace or trace_parent(None),
+    )
 
 
 def _forwarded(state: RequestState) -> tuple[bytes, bytes]:

@@ -61,28 +61,25 @@ class Request:
 
 
 class Fields:
-    """The headers of one request, sorted once: those the gateway reads, and those it forwards unchanged."""
+    """The headers of one request, sorted once: those the gateway reads, and those it forwards unchanged.
+
+    They follow from the bytes of the request alone. Policies that change what is forwarded set `passed` of
+    the request instead, so that two requests with equal headers can share one object.
+    """
 
     __slots__ = ("doubled", "passed", "seen")
 
     def __init__(self, headers: Sequence[Header]) -> None:
         self.seen: dict[bytes, bytes] = {}
         self.doubled: set[bytes] = set()
-        self.passed: list[bytes] = []
-        self._sort(headers, ())
+        self.passed: Sequence[bytes] = self._sort(headers, ())
         connection = self.seen.get(b"connection")
         if connection is not None and connection.lower() not in _USUAL_CONNECTION:
-            self.passed.clear()
-            self._sort(headers, {token.strip() for token in connection.lower().split(b",")})
+            self.passed = self._sort(headers, {token.strip() for token in connection.lower().split(b",")})
 
-    def passed_without(self, name: bytes) -> list[bytes]:
-        """Return `passed` without one header; a header is four items: name, colon, value, line end."""
-        passed = self.passed
-        starts = [start for start in range(0, len(passed), 4) if passed[start] != name]
-        return [part for start in starts for part in passed[start : start + 4]]
-
-    def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> None:
-        seen, passed = self.seen, self.passed
+    def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> list[bytes]:
+        seen = self.seen
+        passed: list[bytes] = []
         for name, value in headers:
             rule = (request_rule if len(name) <= NAME_BYTES_REMEMBERED else rule_of_request)(name)
             if rule >= READ:
@@ -92,11 +89,18 @@ class Fields:
                     seen.setdefault(name, value.strip())
             if rule in (PASS, READ_AND_PASS) and name not in named:
                 passed += (name, b": ", value, b"\r\n")
+        return passed
 
     def _again(self, name: bytes, value: bytes) -> None:
         self.doubled.add(name)
         if name in (b"connection", b"x-forwarded-for", b"transfer-encoding"):
             self.seen[name] += b", " + value
+
+
+def without(passed: Sequence[bytes], name: bytes) -> list[bytes]:
+    """Return these lines without one header; a header is four items: name, colon, value, line end."""
+    starts = [start for start in range(0, len(passed), 4) if passed[start] != name]
+    return [part for start in starts for part in passed[start : start + 4]]
 
 
 def rule_of_request(name: bytes) -> int:

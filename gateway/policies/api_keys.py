@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gateway import errors
 from gateway.errors import Refusal
+from gateway.http.headers import without
 from gateway.request import RequestState
 from shared.caller import Caller
 from shared.errors import Problem
@@ -94,8 +95,7 @@ def caller_of(request: RequestState, api_keys: ApiKeys, revocations: Revocations
     shown = keys_shown(request)
     if not shown:
         return None
-    fields = request.fields
-    if b"authorization" in fields.seen:
+    if b"authorization" in request.fields.seen:
         raise Refusal(errors.MALFORMED, "The request has a bearer token and an API key; send only one.")
     try:
         revocations.require_current()
@@ -104,8 +104,9 @@ def caller_of(request: RequestState, api_keys: ApiKeys, revocations: Revocations
     caller = api_keys.caller(shown[0]) if len(shown) == 1 else None
     if caller is None or revocations.cover(caller):
         raise Refusal(errors.INVALID_API_KEY, headers={"WWW-Authenticate": "ApiKey"})
-    fields.passed = fields.passed_without(request.rules.api_key_header)
+    passed = without(request.passed, request.rules.api_key_header)
     client, scopes = caller.client_id or "", " ".join(sorted(caller.scopes))
     for header, text in ((CLIENT_HEADER, client), (SCOPES_HEADER, scopes)):
-        fields.passed += (header, b": ", text.encode(), b"\r\n")
+        passed += (header, b": ", text.encode(), b"\r\n")
+    request.passed = passed
     return caller

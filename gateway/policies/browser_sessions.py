@@ -1,7 +1,9 @@
 """Session cookies of browsers: when they are accepted, and what is forwarded in their place."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+from gateway.http.headers import without
 from gateway.policies.credential_exchange import CREDENTIAL_BYTES_MAX
 from gateway.request import RequestState
 from shared.identity.same_origin import is_same_origin
@@ -60,17 +62,17 @@ def present(request: RequestState, token: str) -> None:
 
     An exchanged cookie is forwarded as well if the route requires no caller: auth's own pages read it.
     """
-    fields = request.fields
-    if b"authorization" in fields.seen:
-        fields.passed = fields.passed_without(b"authorization")
+    passed = request.passed
+    if b"authorization" in request.fields.seen:
+        passed = without(passed, b"authorization")
     elif request.policy.auth == "required":
-        fields.passed = _without_session(fields.passed, request.rules.session_cookie)
-    fields.passed += (b"authorization", b": ", b"Bearer " + token.encode(), b"\r\n")
+        passed = _without_session(passed, request.rules.session_cookie)
+    request.passed = [*passed, b"authorization", b": ", b"Bearer " + token.encode(), b"\r\n"]
 
 
-def _without_session(passed: list[bytes], name: bytes) -> list[bytes]:
+def _without_session(passed: Sequence[bytes], name: bytes) -> list[bytes]:
     """Return the headers without this cookie; a header is four items: name, colon, value, line end."""
-    kept, start, names = passed.copy(), 0, passed[::4]
+    kept, start, names = [*passed], 0, passed[::4]
     for field in names:
         if field != b"cookie":
             start += 4

@@ -12,7 +12,7 @@ from typing import Any, Self
 import uvicorn
 
 from gateway.config.routes_file import load
-from gateway.forwarding.client_protocol import GatewayProtocol
+from gateway.forwarding.repeated_heads import RememberingProtocol
 from gateway.forwarding.request_head import NOWHERE
 from gateway.http.headers import Header, Request
 from gateway.request import RequestRules, RequestState
@@ -160,7 +160,7 @@ class RunningGateway:
         self.port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._app,
-            http=GatewayProtocol,
+            http=RememberingProtocol,
             ws="none",
             lifespan="on",
             log_config=None,

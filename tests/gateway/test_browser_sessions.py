@@ -85,7 +85,7 @@ def test_only_same_origin_requests_can_change_state(
 def test_token_is_forwarded_in_place_of_the_cookie() -> None:
     state = asked_with((b"cookie", b"a=1; __Host-session=abc; b=2"), (b"accept", b"*/*"))
     present(state, "a.b.c")
-    passed = b"".join(state.fields.passed)
+    passed = b"".join(state.passed)
 
     assert passed == b"cookie: a=1; b=2\r\naccept: */*\r\nauthorization: Bearer a.b.c\r\n"
 
@@ -94,14 +94,14 @@ def test_token_is_forwarded_in_place_of_an_access_key() -> None:
     state = asked_with((b"authorization", b"Bearer gatehouse_pat_x"), (b"cookie", b"__Host-session=abc"))
     present(state, "a.b.c")
 
-    assert b"".join(state.fields.passed) == b"cookie: __Host-session=abc\r\nauthorization: Bearer a.b.c\r\n"
+    assert b"".join(state.passed) == b"cookie: __Host-session=abc\r\nauthorization: Bearer a.b.c\r\n"
 
 
 def test_cookie_header_with_only_the_session_is_dropped() -> None:
     state = asked_with((b"cookie", b"__Host-session=abc"))
     present(state, "a.b.c")
 
-    assert b"".join(state.fields.passed) == b"authorization: Bearer a.b.c\r\n"
+    assert b"".join(state.passed) == b"authorization: Bearer a.b.c\r\n"
 
 
 class Exchanging(HttpClient):
