@@ -17,6 +17,7 @@ from tests.bench.processes import LOAD_CORE, ROOT, SERVER_CORE
 from tests.support import free_port
 
 NODE = Path(__file__).parent / "node"
+GO = Path(__file__).parents[1] / "go"
 INSTALL_SECONDS = 300
 KEEP_ALIVE_REQUESTS = 1_000_000_000
 GIB = 1 << 30
@@ -27,7 +28,7 @@ ANSWER = (
 PATH = "/orders/bench"
 DOWNLOAD, UPLOAD, SOCKET, LIMITED = "/bench/download", "/bench/upload", "/bench/socket", "/bench/limited"
 SLOWLY = f"{PATH}/slowly"
-OURS = "Gatehouse"
+OURS, GO_GATEWAY = "Gatehouse", "Gateway in Go"
 
 
 @dataclass
@@ -175,6 +176,26 @@ http://127.0.0.1:{port} {{
     return Program("Caddy", SERVER_CORE, command, log, port, {"GOMAXPROCS": "1", **home})
 
 
+def go_gateway(stage: Stage) -> Program:
+    """Start a gateway in Go with a policy of each kind: token, rate limit, metrics, access line."""
+    go = _installed("go")
+    program = stage.folder / "go-gateway"
+    environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+    try:
+        subprocess.run(
+            [go, "build", "-o", str(program), "."],
+            cwd=GO,
+            env=environment,
+            check=True,
+            capture_output=True,
+            timeout=INSTALL_SECONDS,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise Missing(f"go build failed in {GO}: {error}") from error
+    settings = {"BACKEND": stage.backend.url, "JWT_SECRET": TEST_JWT_SECRET, "GOMAXPROCS": "1"}
+    return Program(GO_GATEWAY, SERVER_CORE, [str(program)], stage.folder / "go.log", free_port(), settings)
+
+
 def fastify(stage: Stage) -> Program:
     environment = {"BACKEND": stage.backend.url, "NODE_ENV": "production"}
     return _node("fastify http-proxy", "fastify.cjs", stage.folder, free_port(), environment)
@@ -212,6 +233,7 @@ PEERS: dict[str, Start] = {
     "nginx": nginx,
     "HAProxy": haproxy,
     "Caddy": caddy,
+    GO_GATEWAY: go_gateway,
     "fastify http-proxy": fastify,
     "express-gateway": express_gateway,
     "Starlette + httpx": recipe,

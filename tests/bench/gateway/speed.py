@@ -11,14 +11,14 @@ from typing import NamedTuple
 from shared.testing import token
 from tests.bench.gateway import pace
 from tests.bench.gateway.programs import Program
-from tests.bench.gateway.proxies import OURS, PATH, Stage
+from tests.bench.gateway.proxies import GO_GATEWAY, OURS, PATH, Stage
 from tests.bench.processes import LOAD_CORE, SERVER_CORE, core_seconds, on_core
 
 CONNECTIONS = 32
 PACED_RATE_MAX = 10_000
 TOKEN_SECONDS = 24 * 3600
 OTHERS_MAX = 0.05
-REFERENCE, RIVAL = "nginx", "Caddy"
+REFERENCE, RIVALS = "nginx", ("Caddy", GO_GATEWAY)
 
 
 class Goal(NamedTuple):
@@ -156,7 +156,7 @@ def show(figures: dict[str, Figures], missing: dict[str, str]) -> None:
 
 def goals(figures: dict[str, Figures]) -> list[Goal]:
     """Return the targets for which both sides of the ratio were measured."""
-    ours, reference, rival = (_sound(figures, name) for name in (OURS, REFERENCE, RIVAL))
+    ours, reference = _sound(figures, OURS), _sound(figures, REFERENCE)
     if ours is None:
         return []
     found = [Goal("requests per second", ours.rate, "≥ 12,000", ours.rate >= 12_000)]
@@ -164,9 +164,11 @@ def goals(figures: dict[str, Figures]) -> list[Goal]:
         ratio, latency = ours.rate / reference.rate, ours.paced_p99 / reference.paced_p99
         found.append(Goal("req/s ÷ nginx", ratio, "≥ 0.5, never < 0.3", ratio >= 0.5))
         found.append(Goal("p99 at half rate ÷ nginx", latency, "≤ 2", latency <= 2))
-    if rival is not None:
-        ratio = ours.rate / rival.rate
-        found.append(Goal("req/s ÷ Caddy", ratio, "≥ 2", ratio >= 2))
+    for name in RIVALS:
+        rival = _sound(figures, name)
+        if rival is not None:
+            ratio = ours.rate / rival.rate
+            found.append(Goal(f"req/s ÷ {name}", ratio, "≥ 1.2", ratio >= 1.2))
     return found
 
 

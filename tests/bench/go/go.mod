@@ -1,0 +1,3 @@
+module gatehouse.bench/gateway
+
+go 1.19
