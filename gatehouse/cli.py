@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gatehouse import events, programs
 from gatehouse.backup import commands as backups
 from gatehouse.move import commands as moves
+from gatehouse.doctor import commands as doctors
 from shared import __version__
 
 if TYPE_CHECKING:  # imported late below: `up` must stay small, since it runs as long as the suite
@@ -278,4 +279,5 @@ COMMANDS: Commands = {
     "backup": (backups.backup, backups.describe_backup),
     "restore": (backups.restore, backups.describe_restore),
     "move": (moves.move, moves.describe),
+    "doctor": (doctors.doctor, doctors.describe),
 }

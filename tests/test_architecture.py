@@ -30,7 +30,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("runtime",),
         ("forwarding",),
         ("site",),
-        ("cli",),
+        ("checkup", "cli"),
         ("__main__",),
         ("worker",),
     ),
@@ -54,7 +54,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("classic", "explanations", "impersonation"),
         ("pages",),
         ("routes",),
-        ("app", "cli", "migrations"),
+        ("app", "checkup", "cli", "migrations"),
         ("__main__",),
     ),
     "shared": (

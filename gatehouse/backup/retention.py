@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from gatehouse.backup import NotDone
+from shared.process.backups import backups_in
 
-_NAME = re.compile(r"gatehouse-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)\.tar")
 _RULE = re.compile(r"([1-9]\d{0,3})([dwmy])")
 _PERIODS: dict[str, Callable[[datetime], object]] = {
     "d": lambda moment: moment.date(),
@@ -30,14 +30,7 @@ def parsed(rules: str) -> dict[str, int]:
 
 def remove(folder: Path, keep: dict[str, int]) -> list[Path]:
     """Remove the backups in the folder that no rule keeps; the newest is always kept."""
-    dated = sorted(
-        (
-            (datetime.strptime(match[1], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC), path)
-            for path in folder.iterdir()
-            if (match := _NAME.fullmatch(path.name))
-        ),
-        reverse=True,
-    )
+    dated = backups_in(folder)
     kept = {path for _, path in dated[:1]}
     for unit, number in keep.items():
         newest: dict[object, Path] = {}

@@ -1,0 +1,1 @@
+"""`gatehouse doctor`: checks the machine, the settings and every server that the suite needs."""
