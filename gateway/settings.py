@@ -33,6 +33,7 @@ class Settings(ProcessSettings):
     metrics_token: SecretStr | None = None  # required to read /metrics on the public port
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
+    backup_dir: Path | None = None  # whose newest backup /metrics shows
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
     trusted_proxies: Networks = ()
     redis_url: SecretStr | None = None  # where several gateways share rate limits

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Lifespan
 from shared import __version__
 from shared.clock import timestamp
 from shared.data.database import Database
+from shared.data.measures import Measures
 from shared.data.opening import open_database
 from shared.errors import (
     PROBLEM_JSON,
@@ -43,6 +44,7 @@ from shared.process.disk import Disk
 from shared.process.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
 from shared.process.server import WebSockets, serve
 from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+from shared.process.vitals import Vitals
 
 S = TypeVar("S", bound=ServiceSettings)
 Check = Callable[[], None]
@@ -123,7 +125,7 @@ def create_service(
         try:
             for start in on_start:
                 await database.in_thread(start)
-            async with _all_of([follower, *_in_background(settings, spine, beside)]):
+            async with _all_of([follower, _vitals(database), *_in_background(settings, spine, beside)]):
                 yield
         finally:
             await _close(database, client, on_stop)
@@ -131,6 +133,10 @@ def create_service(
     own = _operational_routes(settings, endpoints, database.ping, revocations, disks)
     routes = [*own, *socket_routes(sockets, chassis, settings), *resources(endpoints)]
     return Service(routes, lifespan, (lambda app: in_front(app, revocations)) if in_front else None)
+
+
+def _vitals(database: Database) -> Vitals:
+    return Vitals([Measures(database).look])
 
 
 def _in_background(

@@ -34,11 +34,13 @@ from gateway.site.console import Console
 from gateway.site.docs import Docs
 from gateway.site.health import Health
 from gateway.site.middleware import Edge
+from gateway.telemetry.backups import NewestBackup
 from gateway.telemetry.metrics import exposition
 from shared import __version__
 from shared.errors import PROBLEM_JSON, no_such_address
 from shared.peers.client import HttpClient
 from shared.process.observe import REQUEST_ID, ROUTE, Observe
+from shared.process.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +63,8 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
         reload.start()
         # uvicorn passes this state to every connection, so that the protocol can access it.
         store = gateway.limit_store or nullcontext()
-        async with gateway.follower, store, _asked(settings, inside), records.running():
+        vitals = Vitals([NewestBackup(settings.backup_dir).look])
+        async with gateway.follower, store, vitals, _asked(settings, inside), records.running():
             yield {"gateway": gateway, "reload": reload}
         reload.stop()
         await gateway.stop()

@@ -19,6 +19,7 @@ from sqlalchemy import DateTime, Engine, Select, String, Table, create_engine, e
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Dialect, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Session
 
@@ -203,6 +204,25 @@ class Database:
     ) -> T:
         with self.transaction(write=write) as session:
             return work(session, *args, **kwargs)
+
+    @property
+    def connections_in_use(self) -> int:
+        pools = [engine.pool for engine in self._engines]
+        return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
+
+    @property
+    def connections_max(self) -> int:
+        pools = [engine.pool for engine in self._engines]
+        return sum(pool.size() for pool in pools if isinstance(pool, QueuePool))
+
+    @property
+    def calls_waiting(self) -> int:
+        """The calls of requests for which no thread is free yet."""
+        return sum(threads.waiting for threads in {self._readers, self._writers})
+
+    @property
+    def _engines(self) -> list[Engine]:
+        return [self.engine] if self._writing is self.engine else [self.engine, self._writing]
 
     def ping(self) -> None:
         with self.engine.connect() as connection:

@@ -39,6 +39,11 @@ class Threads:
         self._jobs.put(Job(future, contextvars.copy_context(), work, arguments))
         return await future
 
+    @property
+    def waiting(self) -> int:
+        """The calls that no thread has begun."""
+        return self._jobs.qsize()
+
     def close(self) -> None:
         """Finish accepted work, then end the threads."""
         for _ in self._threads:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from jwt.algorithms import RSAAlgorithm
 from jwt.utils import base64url_encode
+from prometheus_client import Gauge
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -32,6 +33,8 @@ RSA_BITS = 2048
 PUBLISHED_MAX = 10
 REFRESH_SECONDS = 10.0
 ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 - a token type of RFC 9068
+
+KEY_AGE = Gauge("key_age_seconds", "For how long the key that signs tokens has done so")
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +60,7 @@ class SigningKeys:
         if self._secret is None and not self._load():
             self._add_first()
             self._load()
+        KEY_AGE.set_function(self._age_seconds)
 
     def require_readable(self) -> None:
         """Raise SettingsError unless KEY_SECRET opens the keys in the database."""
@@ -86,9 +90,15 @@ class SigningKeys:
         headers = {"typ": kind}
         if self._secret is not None:
             return jwt.encode(claims, self._secret.get_secret_value(), algorithm="HS256", headers=headers)
-        moment = now()
-        key = next((key for key in self._ring if key.signs_from <= moment), self._ring[-1])
+        key = self._signer(now())
         return jwt.encode(claims, key.private, algorithm="RS256", headers={**headers, "kid": key.id})
+
+    def _signer(self, moment: datetime) -> _Key:
+        return next((key for key in self._ring if key.signs_from <= moment), self._ring[-1])
+
+    def _age_seconds(self) -> float:
+        moment = now()
+        return (moment - self._signer(moment).signs_from).total_seconds() if self._ring else 0.0
 
     async def document(self) -> dict[str, Any]:
         """Return the public key set (RFC 7517)."""
