@@ -16,6 +16,7 @@ from gatehouse.logfile import LogFile
 from gatehouse.plan import Logging, NoPlan, Plan, Planned
 from gatehouse.programs import GATEWAY
 from gatehouse.reloading import Reloader
+from gatehouse.scheduled import ScheduledBackups
 from gatehouse.screen import Screen
 from gatehouse.starting import Starter
 from gatehouse.watched import Watched
@@ -59,6 +60,7 @@ class Launcher:
             Watched(program, self._screen, self._log_format_of(program), starter) for program in plan.programs
         ]
         self._asked_to_stop = asyncio.Event()
+        self._backups = ScheduledBackups(plan.backups, self._screen) if plan.backups.schedule else None
         # Created now, to notice changes during startup as well.
         self._reloader = Reloader(reload_from, self._watched) if reload_from else None
 
@@ -79,6 +81,8 @@ class Launcher:
                 return 1
             if self._reloader is not None:
                 running.append(asyncio.create_task(self._reloader.run()))
+            if self._backups is not None:
+                running.append(asyncio.create_task(self._backups.run()))
             await stop
             return 0
         finally:
@@ -86,6 +90,7 @@ class Launcher:
             await self._stop()
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)  # a backup has to clean up
 
     async def _all_ready(self) -> bool:
         """Wait until all programs are ready, or none of them makes progress."""

@@ -45,12 +45,22 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Backups:
+    """When backups are taken, as cron writes it; which of them are kept, and whose clock counts."""
+
+    schedule: str = ""  # empty: never
+    keep: str = ""
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The programs in the order of their start, and what to report about the settings."""
 
     programs: Sequence[Planned]
     notices: Sequence[str]
     logging: Logging
+    backups: Backups = Backups()
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
@@ -59,7 +69,7 @@ class Plan:
     def from_json(cls, text: str) -> Self:
         read = json.loads(text)
         programs = [Planned(**program) for program in read["programs"]]
-        return cls(programs, read["notices"], Logging(**read["logging"]))
+        return cls(programs, read["notices"], Logging(**read["logging"]), Backups(**read["backups"]))
 
 
 def read(root: Path) -> Plan:

@@ -3,15 +3,18 @@
 import os
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gatehouse import programs
-from gatehouse.plan import Logging, Plan, Planned
+from gatehouse.backup import NotDone, retention
+from gatehouse.plan import Backups, Logging, Plan, Planned
 from gatehouse.programs import Program
 from gatehouse.screen import OURS
 from shared.process.settings import ProcessSettings, SettingsError, exit_on_bad_settings
+from shared.work.cron import Cron
+from shared.work.cron_setting import CronSetting
 
 
 class Settings(ProcessSettings):
@@ -22,6 +25,33 @@ class Settings(ProcessSettings):
     log_file: Path | None = None
     log_file_bytes_max: int = Field(default=50 * 1024 * 1024, ge=64 * 1024)
     log_files_kept: int = Field(default=5, ge=0, le=100)
+    backup_schedule: CronSetting = ""
+    backup_time_zone: str = "UTC"
+    backup_keep: str = "7d,4w,6m"
+    backup_passphrase: SecretStr | None = None
+
+    @field_validator("backup_keep")
+    @classmethod
+    def _rules(cls, rules: str) -> str:
+        try:
+            retention.parsed(rules)
+        except NotDone as error:
+            raise ValueError("must be rules such as 7d,4w,6m") from error
+        return rules
+
+    @field_validator("backup_time_zone")
+    @classmethod
+    def _known(cls, zone: str) -> str:
+        Cron("0 0 * * *", zone)
+        return zone
+
+    @model_validator(mode="after")
+    def _sealed(self) -> Self:
+        if self.backup_schedule and not self.backup_passphrase:
+            raise ValueError(
+                "BACKUP_SCHEDULE needs BACKUP_PASSPHRASE, which seals the secrets in the backups"
+            )
+        return self
 
 
 def plan(root: Path) -> Plan:
@@ -33,6 +63,7 @@ def plan(root: Path) -> Plan:
         [_planned(program) for program in found],
         programs.without_effect(found, os.environ),
         Logging(own.log_format, file, own.log_file_bytes_max, own.log_files_kept),
+        Backups(own.backup_schedule, own.backup_keep, own.backup_time_zone),
     )
 
 

@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr, TypeAdapter, ValidationInfo, field_valida
 
 from shared.data.sealed import SealingSettings
 from shared.peers.outbound import BadAddress, OutboundSettings, read_url
-from shared.work.cron import Cron, CronSetting
+from shared.work.cron import Cron
+from shared.work.cron_setting import CronSetting
 
 DEMO_FILE = "inventory-demo.db"
 RESOURCE_DAYS = 14  # how far back AWS gives costs per resource

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 from zoneinfo import ZoneInfo
-
-from pydantic import AfterValidator
 
 CHARACTERS_MAX = 200
 FIELDS = 5
@@ -58,12 +55,3 @@ class Every:
 
     def __str__(self) -> str:
         return f"every {self.seconds:g} s"
-
-
-def _checked(expression: str) -> str:
-    if expression:
-        Cron(expression)
-    return expression
-
-
-CronSetting = Annotated[str, AfterValidator(_checked)]  # empty: never

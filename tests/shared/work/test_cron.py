@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from shared.work.cron import Cron, CronSetting, Every
+from shared.work.cron import Cron, Every
+from shared.work.cron_setting import CronSetting
 
 
 def at(text: str) -> datetime:
