@@ -56,6 +56,7 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
     pages = BrowserPages(console)
     inside, records = Inside(gateway, reload), Records(gateway)
     admin = AdminApi(gateway, Siblings(inside), records)
+    shown_metrics = Metrics(settings, gateway)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -75,8 +76,9 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
             Route("/health", health.aggregate),
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
-            Route("/metrics", Metrics(settings).show),
             *admin.routes,
+            Route("/metrics", shown_metrics.show),
+            Route("/metrics/targets", shown_metrics.targets),
             *docs.routes,
             *console.routes,
         ],
@@ -119,20 +121,35 @@ class Metrics:
     The admin listener serves them without it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gateway: Gateway) -> None:
         token = settings.metrics_token
+        self._gateway = gateway
         self._credentials = None if token is None else f"Bearer {token.get_secret_value()}".encode()
         self._is_open = token is None and settings.environment == "development"
 
     async def show(self, request: Request) -> Response:
-        """Show the metrics. No alias leads here, so a proxy that hides /metrics hides all of it."""
+        return self._refusal(request, "/metrics") or Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    async def targets(self, request: Request) -> Response:
+        """Show where the services behind this gateway listen, so that Prometheus finds each new one."""
+        found = [
+            {"targets": [f"{one.host}:{one.port}" for one in origins], "labels": {"service": name}}
+            for name, origins in self._gateway.table.services.items()
+        ]
+        return self._refusal(request, "/metrics/targets") or JSONResponse(found)
+
+    def _refusal(self, request: Request, route: str) -> Response | None:
+        """Return what to respond without the right to see this.
+
+        No alias leads here, so a proxy that hides /metrics hides all of it.
+        """
         if request.scope.get(ALIAS) is not None or not (self._is_open or self._credentials):
             raise HTTPException(404)
-        request.scope[ROUTE] = "/metrics"
+        request.scope[ROUTE] = route
         shown = request.headers.get("authorization", "").encode()
         if self._credentials is not None and not hmac.compare_digest(shown, self._credentials):
             return _problem(request, Refusal(errors.METRICS_DENIED, headers={"WWW-Authenticate": "Bearer"}))
-        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+        return None
 
 
 class Refusals:

@@ -47,6 +47,18 @@ def own_document() -> Document:
             "Show counters and timings for Prometheus; requires METRICS_TOKEN.",
             _as("text/plain"),
         ),
+        "/metrics/targets": _get(
+            "show_metrics_targets",
+            "Show where Prometheus finds the metrics of the services; requires METRICS_TOKEN.",
+            _json(
+                {
+                    "type": "array",
+                    "items": _object(
+                        targets={"type": "array", "items": {"type": "string"}}, labels=_object(service=_TEXT)
+                    ),
+                }
+            ),
+        ),
         "/openapi.json": _get(
             "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
         ),

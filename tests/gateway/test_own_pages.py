@@ -1,6 +1,7 @@
 """The gateway's own pages, its access log and its metrics."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -154,7 +155,15 @@ routes: [{{path: /open, backend: "{backend.url}"}}]
 aliases: [{{path: /api, to: /}}, {{path: /api/v1, to: /, envelope: v1}}, {{path: /m, to: /metrics}}]
 """
     gateway = await start_gateway(routes)
-    for target in ("/api/metrics", "/api/v1/metrics", "/m", "/metrics/", "/api/metrics/"):
+    for target in (
+        "/api/metrics",
+        "/api/v1/metrics",
+        "/m",
+        "/m/targets",
+        "/api/metrics/targets",
+        "/metrics/",
+        "/api/metrics/",
+    ):
         assert (await gateway.request("GET", target)).status == 404
     assert (await gateway.request("GET", "/api/health/live")).status == 200
 
@@ -169,6 +178,7 @@ async def test_metrics_are_hidden_in_production_without_metrics_token(
         f"routes: [{{path: /open, backend: '{backend.url}'}}]", environment="production"
     )
     for target in SPELLINGS:
+        assert (await gateway.request("GET", "/metrics/targets")).status == 404
         for headers in ({}, bearer(token(role="admin")), bearer("")):
             assert (await gateway.request("GET", target, headers)).status in (400, 404)
 
@@ -190,6 +200,10 @@ async def test_metrics_are_shown_to_holders_of_the_token(
             {"Authorization": secret},
         ):
             assert (await gateway.request("GET", target, headers)).status in (400, 401, 404)
+    assert (await gateway.request("GET", "/metrics/targets")).status == 401
+    shown = await gateway.request("GET", "/metrics/targets", bearer(secret))
+    (listed,) = json.loads(shown.body)
+    assert listed == {"targets": [backend.url.removeprefix("http://")], "labels": {"service": "open"}}
     refused = await gateway.request("GET", "/metrics")
     assert (refused.status, refused.value("www-authenticate")) == (401, "Bearer")
     shown = await gateway.request("GET", "/metrics", bearer(secret))
