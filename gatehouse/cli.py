@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from gatehouse import events, logs, programs
+from gatehouse import dashboards, events, logs, programs
 from gatehouse.backup import commands as backups
 from gatehouse.move import commands as moves
 from gatehouse.doctor import commands as doctors
@@ -280,5 +280,6 @@ COMMANDS: Commands = {
     "restore": (backups.restore, backups.describe_restore),
     "move": (moves.move, moves.describe),
     "doctor": (doctors.doctor, doctors.describe),
+    "dashboards": (dashboards.dashboards, _no_options),
     "logs": (logs.logs, logs.describe),
 }

@@ -1,6 +1,7 @@
 """The alerts in deploy/prometheus: each is valid, fires when it should, and has an entry in the runbook."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,30 @@ def promtool(*arguments: str) -> None:
 def test_rules_are_valid_and_every_alert_fires_when_it_should() -> None:
     promtool("check", "rules", "rules.yml", "alerts.yml")
     promtool("test", "rules", "tests/alerts.yml")
+
+
+def test_the_configuration_for_containers_is_valid(tmp_path: Path) -> None:
+    token = tmp_path / "metrics-token"
+    token.write_text("token")
+    folder = tmp_path / "prometheus"
+    shutil.copytree(FOLDER, folder)
+    text = (FOLDER / "prometheus.yml").read_text()
+    (folder / "prometheus.yml").write_text(text.replace("/tmp/metrics-token", str(token)))
+    promtool("check", "config", str(folder / "prometheus.yml"))
+
+
+def test_the_containers_of_prometheus_are_confined_and_reach_what_they_scrape() -> None:
+    observers = yaml.safe_load((ROOT / "deploy" / "compose.observe.yml").read_text())["services"]
+    suite = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+    assert observers.keys() == {"prometheus", "alertmanager"}
+    for container in observers.values():
+        assert container["profiles"] == ["observe"]
+        assert (container["cap_drop"], container["read_only"]) == (["ALL"], True)
+        assert all(port.startswith("127.0.0.1:") for port in container["ports"])
+        assert ":latest" not in container["image"]
+    assert {"default", "services"} == set(observers["prometheus"]["networks"])
+    assert "services" in suite["gateway"]["networks"]
 
 
 def test_the_tests_of_alerts_cover_every_alert_silent_or_firing() -> None:
