@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gatehouse import dashboards, events, logs, programs
 from gatehouse.backup import commands as backups
-from gatehouse.move import commands as moves
 from gatehouse.doctor import commands as doctors
+from gatehouse.move import commands as moves
 from shared import __version__
 
 if TYPE_CHECKING:  # imported late below: `up` must stay small, since it runs as long as the suite
