@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gatehouse import dashboards, events, logs, programs
 from gatehouse.backup import commands as backups
 from gatehouse.doctor import commands as doctors
+from gatehouse.load import commands as loads
 from gatehouse.move import commands as moves
 from shared import __version__
 
@@ -282,4 +283,5 @@ COMMANDS: Commands = {
     "doctor": (doctors.doctor, doctors.describe),
     "dashboards": (dashboards.dashboards, _no_options),
     "logs": (logs.logs, logs.describe),
+    "load": (loads.load, loads.describe),
 }
