@@ -53,8 +53,8 @@ bench: .venv/ready-dev ## Measure speed and memory against a FastAPI peer and ot
 bench-gateway: .venv/ready-dev ## Only the gateway, against nginx, HAProxy, Caddy and others
 	$(BIN)/python -m tests.bench.gateway
 
-env: .venv/ready ## Write .env with fresh secrets, for docker-compose
-	@$(BIN)/python -m gatehouse env
+env: .venv/ready ## Write .env with fresh secrets, for docker-compose; CERTIFICATE=localhost adds a self-signed pair in tls/
+	@$(BIN)/python -m gatehouse env $(if $(CERTIFICATE),--certificate $(CERTIFICATE))
 
 migrate: .venv/ready ## Bring all databases to the newest migration
 	@$(BIN)/python -m gatehouse migrate

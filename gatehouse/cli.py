@@ -197,6 +197,8 @@ def draw_containers(_arguments: argparse.Namespace) -> int:
 
 def env(arguments: argparse.Namespace) -> int:
     """Write .env with fresh random secrets for docker-compose; add secrets that an existing file lacks."""
+    if arguments.certificate:
+        _write_certificate(Path("tls"), arguments.certificate)
     file = Path(arguments.file)
     template = (ROOT / "deploy" / "env.template").read_text()
     lines = [line.replace("<secret>", secrets.token_hex(32)) for line in template.splitlines()]
@@ -211,6 +213,17 @@ def env(arguments: argparse.Namespace) -> int:
         handle.write("\n".join([*lines, ""]))
     sys.stdout.write(f"wrote {file} with fresh secrets\n")
     return 0
+
+
+def _write_certificate(folder: Path, name: str) -> None:
+    from gatehouse.certificate import DAYS, write_pair
+
+    if write_pair(folder, name):
+        sys.stdout.write(
+            f"wrote {folder}/cert.pem and {folder}/key.pem for {name}, self-signed, for {DAYS} days\n"
+        )
+    else:
+        sys.stdout.write(f"{folder} has a certificate already, which is unchanged\n")
 
 
 def _add_secrets(file: Path, lines: list[str]) -> int:
@@ -264,6 +277,8 @@ def _name(parser: argparse.ArgumentParser) -> None:
 
 def _file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", default=".env", help="where to write (default: .env)")
+    text = "also write a self-signed certificate for this name to ./tls, for trying HTTPS"
+    parser.add_argument("--certificate", metavar="NAME", help=text)
 
 
 Command = Callable[[argparse.Namespace], int]

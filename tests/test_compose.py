@@ -181,12 +181,15 @@ def check_health(port: int, **more: str) -> int:
     return done.returncode
 
 
-def test_nginx_reloads_when_gateways_change_but_not_when_none_resolve(tmp_path: Path) -> None:
+def test_nginx_reloads_when_gateways_or_the_certificate_change_but_not_to_none_or_a_misfit(
+    tmp_path: Path,
+) -> None:
     (shell,) = support.need("sh")
     names, calls, asked = tmp_path / "names", tmp_path / "calls", tmp_path / "asked"
     programs = {
         "getent": f"cat {names}; [ -s {names} ] || touch {asked}",
-        "nginx": f'echo "$@" >>{calls}; [ "$1" = -s ] || exec sleep 60',
+        "nginx": f'echo "$@" >>{calls}\n'
+        f'case "$1" in -s) ;; -t) [ ! -e {tmp_path}/misfit ] ;; *) exec sleep 60; esac',
     }
     for name, line in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
@@ -206,7 +209,9 @@ def test_nginx_reloads_when_gateways_change_but_not_when_none_resolve(tmp_path: 
         return support.eventually(lambda: reloads() == times, seconds=30)
 
     resolve_to("10.0.0.1")
+    (tmp_path / "tls").mkdir()
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RESOLVE_SECONDS": "0.02"}
+    environment["TLS_DIR"] = str(tmp_path / "tls")
     command = [shell, str(ROOT / "deploy/nginx-start.sh")]
     with subprocess.Popen(command, env=environment, start_new_session=True) as running:
         try:
@@ -218,5 +223,11 @@ def test_nginx_reloads_when_gateways_change_but_not_when_none_resolve(tmp_path: 
             assert support.eventually(asked.exists, seconds=30)
             resolve_to("10.0.0.2", "10.0.0.3")
             assert reloaded(3)
+            (tmp_path / "misfit").touch()
+            (tmp_path / "tls" / "cert.pem").write_text("renewed")
+            assert support.eventually(lambda: "-t -q" in calls.read_text(), seconds=30)
+            (tmp_path / "misfit").unlink()
+            (tmp_path / "tls" / "key.pem").write_text("renewed as well")
+            assert reloaded(4)
         finally:
             os.killpg(running.pid, signal.SIGKILL)

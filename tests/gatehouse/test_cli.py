@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
@@ -282,6 +283,18 @@ class TestEnv:
         assert re.fullmatch(
             "USERS_DATABASE_PASSWORD=[0-9a-f]{64}\nREDIS_GATEWAY_PASSWORD=[0-9a-f]{64}\n", added
         )
+
+    def test_env_writes_a_self_signed_pair_once(self, run: Run, copy: Path) -> None:
+        assert run("env", "--certificate", "localhost")[0] == 0
+        key, certificate = copy / "tls" / "key.pem", copy / "tls" / "cert.pem"
+        assert key.stat().st_mode & 0o777 == 0o600
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)  # refuses a key that is not of the certificate
+        before = key.read_bytes()
+        assert (
+            "tls has a certificate already, which is unchanged" in run("env", "--certificate", "localhost")[1]
+        )
+        assert key.read_bytes() == before
 
     def test_env_reports_a_file_that_cannot_be_written(self, run: Run, copy: Path) -> None:
         assert run("env", "--file", "missing/.env") == (

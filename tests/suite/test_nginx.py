@@ -1,10 +1,14 @@
 """nginx with the containers' configuration: the responses that it generates itself."""
 
+import http.server
 import json
 import os
 import re
+import signal
 import socket
+import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gatehouse.certificate import write_pair
 from shared.errors import PROBLEM_JSON
 from tests import support
 from tests.suite.conftest import ROOT
@@ -25,15 +30,18 @@ class Edge:
     url: str
     port: int
     log: Path
+    process: "subprocess.Popen[bytes]"
+    tls_port: int
 
     def entries(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
 @contextmanager
-def nginx(folder: Path, gateway_port: int) -> Iterator[Edge]:
+def nginx(folder: Path, gateway_port: int, *, https: bool = False) -> Iterator[Edge]:
+    """Run nginx with the configuration of the containers; for HTTPS, with a pair in the folder."""
     (program,) = support.need("nginx")
-    port, log = support.free_port(), folder / "access"
+    port, log, tls_port = support.free_port(), folder / "access", support.free_port()
     log.touch()
     config = (ROOT / "nginx" / "nginx.conf").read_text()
     config = re.sub(r"server gateway[\w-]*:8000", f"server 127.0.0.1:{gateway_port}", config)
@@ -41,8 +49,15 @@ def nginx(folder: Path, gateway_port: int) -> Iterator[Edge]:
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("/tmp/", f"{folder}/"),
         ("/dev/stdout", str(log)),
+        ("/etc/nginx/https/*.conf", f"{folder}/https/*.conf"),
     ):
         config = config.replace(before, after)
+    if https:
+        (folder / "https").mkdir()
+        listen = (ROOT / "nginx" / "https" / "listen.conf").read_text()
+        listen = listen.replace("listen 443 ", f"listen 127.0.0.1:{tls_port} ")
+        (folder / "https" / "listen.conf").write_text(listen.replace("/etc/nginx/tls", str(folder)))
+        write_pair(folder, "localhost")
     (folder / "nginx.conf").write_text(config)
     command = [
         program,
@@ -60,7 +75,7 @@ def nginx(folder: Path, gateway_port: int) -> Iterator[Edge]:
             assert support.eventually(lambda: _accepts(port, process), seconds=30), (
                 folder / "errors"
             ).read_text()
-            yield Edge(f"http://127.0.0.1:{port}", port, log)
+            yield Edge(f"http://127.0.0.1:{port}", port, log, process, tls_port)
         finally:
             process.terminate()
 
@@ -134,8 +149,6 @@ def test_unacceptable_request_is_refused_with_a_problem(
 
 def test_responses_of_the_gateway_pass_unchanged(tmp_path: Path) -> None:
     """A 502 from the gateway names the service at fault and must not be replaced."""
-    import http.server
-    import threading
 
     class Gateway(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -154,3 +167,78 @@ def test_responses_of_the_gateway_pass_unchanged(tmp_path: Path) -> None:
         server.shutdown()
 
     assert (answer.status_code, answer.text) == (502, "mi")
+
+
+class SlowGateway(http.server.BaseHTTPRequestHandler):
+    """Says how it was asked, once it may."""
+
+    protocol_version = "HTTP/1.1"
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:
+        self.asked.set()
+        if self.path == "/slow":
+            self.may_answer.wait()
+        body = self.headers["X-Forwarded-Proto"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+def trusting(edge: Edge, folder: Path, *protocols: str) -> ssl.SSLSocket:
+    """Connect with the certificate in the folder as the only trusted one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(folder / "cert.pem")
+    context.set_alpn_protocols(list(protocols))
+    plain = socket.create_connection(("127.0.0.1", edge.tls_port), timeout=30)
+    return context.wrap_socket(plain, server_hostname="localhost")
+
+
+def answered(connection: ssl.SSLSocket, path: str) -> bytes:
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_https_speaks_http_2_redirects_and_tells_browsers_to_stay(tmp_path: Path) -> None:
+    with nginx(tmp_path, support.free_port(), https=True) as edge:
+        redirect = httpx.get(f"{edge.url}/orders?limit=5", trust_env=False)
+        with trusting(edge, tmp_path, "h2", "http/1.1") as connection:
+            assert connection.selected_alpn_protocol() == "h2"
+            assert connection.version() == "TLSv1.3"
+        with trusting(edge, tmp_path, "http/1.1") as connection:
+            refused = answered(connection, "/orders")
+        assert "strict-transport-security" not in httpx.get(f"{edge.url}/metrics", trust_env=False).headers
+    assert (redirect.status_code, redirect.headers["location"]) == (308, "https://127.0.0.1/orders?limit=5")
+    assert refused.startswith(b"HTTP/1.1 502 ")
+    assert b"Strict-Transport-Security: max-age=31536000" in refused
+
+
+def test_renewed_certificate_is_taken_while_a_request_is_under_way(tmp_path: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowGateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with nginx(tmp_path, server.server_port, https=True) as edge:
+            connection = trusting(edge, tmp_path)
+            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert SlowGateway.asked.wait(30)
+            for name in ("cert.pem", "key.pem"):
+                (tmp_path / name).unlink()
+            write_pair(tmp_path, "localhost")
+            edge.process.send_signal(signal.SIGHUP)  # as `nginx -s reload` does
+
+            def is_renewed() -> bool:
+                try:
+                    with trusting(edge, tmp_path) as renewed:
+                        return answered(renewed, "/").endswith(b"https")
+                except ssl.SSLCertVerificationError:
+                    return False
+
+            assert support.eventually(is_renewed, seconds=30)
+            SlowGateway.may_answer.set()
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            connection.close()
+        server.shutdown()
+    assert answer.startswith(b"HTTP/1.1 200 ")
