@@ -7,7 +7,9 @@ import sys
 from gateway.clients.connection_limits import allow_descriptors
 from gateway.config.routes_file import RoutesFileError
 from gateway.forwarding.repeated_heads import RememberingProtocol
+from gateway.forwarding.tls import https, refuse_taken_port
 from gateway.runtime import workers
+from gateway.runtime.certificate import first_certificate
 from gateway.runtime.process_status import WORKER
 from gateway.runtime.reload import first_keys, first_table
 from gateway.settings import Settings
@@ -28,6 +30,7 @@ def main() -> None:
         configure_logging(settings)
         table = first_table(settings)
         api_keys = first_keys(settings, table)
+        certificate = first_certificate(settings)
     except SettingsError as error:
         exit_on_bad_settings(error)
         return
@@ -37,9 +40,11 @@ def main() -> None:
     allow_descriptors()
     if WORKER not in os.environ:
         log_start(settings)
+        refuse_taken_port(settings)
         if settings.workers > 1:
             sys.exit(workers.run(settings))
-    serve(create_app(settings, table, api_keys), settings, protocol=RememberingProtocol)
+    app = create_app(settings, table, api_keys)
+    serve(app, settings, protocol=RememberingProtocol, opening=https(certificate))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.http.headers import PASS, request_rule
 from gateway.policies.rate_limit_store import TAKE_SECONDS
@@ -29,6 +29,9 @@ class Settings(ProcessSettings):
     api_keys_file: Path | None = None
     api_key_header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
     auth_failures_per_second: int = Field(default=10, ge=0, le=100_000)  # per network; 0: unlimited
+    tls_cert: Path | None = None  # the whole chain; with tls_key, HTTPS is served on tls_port
+    tls_key: Path | None = None
+    tls_port: int = Field(default=8443, ge=1, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     metrics_token: SecretStr | None = None  # required to read /metrics on the public port
     admin_host: str = "127.0.0.1"
@@ -68,6 +71,12 @@ class Settings(ProcessSettings):
         if request_rule(name.lower().encode()) != PASS:
             raise ValueError(f"must not be {name}, which already has a meaning")
         return name
+
+    @model_validator(mode="after")
+    def _in_pairs(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS_CERT and TLS_KEY belong together: set both, or neither")
+        return self
 
     def notice(self) -> str | None:
         return f"API reference with all endpoints: http://{self.host}:{self.port}/docs"

@@ -50,6 +50,7 @@ class Crowd:
         self._proxies = proxies
         self._networks: Counter[str] = Counter()
         self.seats: dict[asyncio.Transport, Seat] = {}
+        self._shaking: Counter[str | None] = Counter()  # TLS handshakes under way
         self.refused = 0  # refused connections that are not closed yet
         if self._max < settings.connections_max:
             log.info("connections_limited", connections_max=self._max, reason="open files (ulimit -n)")
@@ -72,6 +73,27 @@ class Crowd:
         seat.is_refused = kind is not None
         self.refused += seat.is_refused
         return kind
+
+    def begin_handshake(self, peer: str) -> bool:
+        """Count a TLS handshake; False if there is no room for another connection."""
+        address = None if self._proxies.trusts(peer) else limited_network(peer)
+        has_room = len(self.seats) + self._shaking.total() < self._max
+        if address is not None:
+            from_there = self._networks[address] + self._shaking[address]
+            has_room = has_room and from_there < self._per_address_max
+        if has_room:
+            self._shaking[address] += 1
+        return has_room
+
+    def end_handshake(self, peer: str) -> None:
+        address = None if self._proxies.trusts(peer) else limited_network(peer)
+        self._shaking[address] -= 1
+        if self._shaking[address] <= 0:
+            del self._shaking[address]
+
+    @property
+    def shaking(self) -> int:
+        return self._shaking.total()
 
     def leave(self, transport: asyncio.Transport) -> None:
         seat = self.seats.pop(transport, None)

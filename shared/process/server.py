@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol, cast
 
 import structlog
 import uvicorn
@@ -46,6 +46,17 @@ class State(ServerState):
         self.ending = asyncio.Event()  # set when draining begins
 
 
+class Listener(Protocol):
+    """Another port, closed when draining begins."""
+
+    def close(self) -> None: ...
+    async def wait_closed(self) -> None: ...
+
+
+# Opens another port for the same protocol, given uvicorn's configuration and the state of the connections.
+Opening = Callable[[uvicorn.Config, State, dict[str, Any]], Listener]
+
+
 class Server(uvicorn.Server):
     """Shuts down in two steps: connections close after their next response, then the server ends.
 
@@ -55,8 +66,9 @@ class Server(uvicorn.Server):
 
     server_state: State
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, opening: Opening | None = None) -> None:
         super().__init__(config)
+        self._opening = opening
         self.server_state = State()
         self._wake: Callable[[], object] = bool
 
@@ -84,6 +96,9 @@ class Server(uvicorn.Server):
             # does not report it, and this process would never get a request.
             for listening in sockets or ():
                 listening.listen(self.config.backlog)
+            if self._opening is not None:
+                other = self._opening(self.config, self.server_state, self.lifespan.state)
+                self.servers.append(cast("asyncio.Server", other))
         except OSError:
             await self.lifespan.shutdown()
             raise
@@ -148,6 +163,7 @@ def serve(
     protocol: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
     prepare: Callable[[], None] = lambda: None,
     websockets: WebSockets = "none",
+    opening: Opening | None = None,
 ) -> None:
     """Serve until stopped. If the port is taken, exit with a message that names it.
 
@@ -172,7 +188,7 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
-    server = closing.server = Server(config)
+    server = closing.server = Server(config, opening)
     listening = listen(settings)
     prepare()
     follow_parent()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import uvicorn
 from gateway.config.routes_file import load
 from gateway.forwarding.repeated_heads import RememberingProtocol
 from gateway.forwarding.request_head import NOWHERE
+from gateway.forwarding.tls import https
 from gateway.http.headers import Header, Request
 from gateway.request import RequestRules, RequestState
 from gateway.routing.table import RouteTable
+from gateway.runtime.certificate import first_certificate
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reload, first_keys
 from gateway.settings import Settings
@@ -172,7 +175,8 @@ class RunningGateway:
         )
         config.load()
         # uvicorn's lifecycle without its main loop, which only checks for signals ten times a second.
-        self.server = self._app.server = Server(config)
+        opening = https(first_certificate(self.settings))
+        self.server = self._app.server = Server(config, opening)
         self.server.lifespan = config.lifespan_class(config)
         await self.server.startup([listening])
         await self.server.on_tick(0)
@@ -213,8 +217,12 @@ class RunningGateway:
         draft.write_text(routes)
         draft.replace(self.file)
 
-    async def connect(self) -> Wire:
-        wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20))
+    async def connect(self, tls: ssl.SSLContext | None = None) -> Wire:
+        """Connect to the plain port, or with a context to the HTTPS port."""
+        port, name = (self.settings.tls_port, "localhost") if tls else (self.port, None)
+        wire = Wire(
+            *await asyncio.open_connection("127.0.0.1", port, limit=1 << 20, ssl=tls, server_hostname=name)
+        )
         self._wires.append(wire)
         return wire
 
