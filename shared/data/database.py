@@ -168,11 +168,15 @@ class Database:
         lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
         if time.monotonic() < self._away_until:
             raise Unavailable(_NO_ANSWER)
-        if write and self._file is not None and pausing.is_paused(self._file):
+        file = self._file if write else None
+        if file is not None and pausing.is_paused(file):
             raise Paused
         try:
             with lock, Session(engine, expire_on_commit=False, info=self.session_info.copy()) as session:
                 yield session
+                # Once more, with SQLite's write lock: all data may have moved while this waited for it.
+                if file is not None and pausing.is_paused(file):
+                    raise Paused
                 session.commit()
                 for committed in self.on_commit:
                     committed(session)

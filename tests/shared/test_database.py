@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,10 +18,12 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
+from shared.data import pausing
 from shared.data.database import (
     SQLITE_READERS,
     WAITING_MAX,
     Database,
+    Paused,
     UtcDateTime,
     execute_in_driver,
 )
@@ -362,3 +365,27 @@ def test_sqlite_pragmas_are_set_as_documented(tmp_path: Path, write: bool) -> No
     database.close()
 
     assert asked == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}  # 1: NORMAL
+
+
+def test_write_that_waited_while_the_data_moved_is_refused(sqlite: Database) -> None:
+    file = Path(str(sqlite.url.database))
+    mover, passed, go_on = sqlite3.connect(file, isolation_level=None), threading.Event(), threading.Event()
+
+    def write() -> None:
+        with sqlite.transaction() as session:
+            passed.set()  # writes were not paused when it began
+            assert go_on.wait(30)
+            session.add(note("late"))
+
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(write)
+        assert passed.wait(30)
+        pausing.pause(file)
+        mover.execute("BEGIN IMMEDIATE")
+        go_on.set()
+        mover.rollback()  # it has copied everything
+        with pytest.raises(Paused):
+            writing.result()
+    with sqlite.transaction(write=False) as session:
+        assert texts(session) == []
+    mover.close()
