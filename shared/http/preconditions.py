@@ -52,8 +52,10 @@ class ListTags:
 
 
 def is_known(tag: str, if_none_match: str | None) -> bool:
-    """Whether the caller has the representation with this tag (RFC 9110, 13.1.2: a weak comparison)."""
+    """Whether the caller has the page with this tag (RFC 9110, 13.1.2: a weak comparison).
+
+    `*` would fit every page, so a list could be watched without ever being shown, and without a record.
+    """
     if if_none_match is None:
         return False
-    known = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
-    return "*" in known or tag.removeprefix("W/") in known
+    return tag.removeprefix("W/") in (one.strip().removeprefix("W/") for one in if_none_match.split(","))

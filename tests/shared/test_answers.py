@@ -96,7 +96,7 @@ class TestListTags:
         whole = await notes.get("/notes?limit=2", headers=signed_in)
         tag = whole.headers["etag"]
 
-        for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
+        for known in (tag, f'"other", {tag}', tag.removeprefix("W/")):
             headers = signed_in | {"If-None-Match": known}
             same = await notes.get("/notes?limit=2", headers=headers)
             assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
