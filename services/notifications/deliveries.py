@@ -209,9 +209,11 @@ class Deliveries:
         open_attempts = ATTEMPTS.c.delivery_id == delivery_id, ATTEMPTS.c.finished.is_(None)
         execute(update(ATTEMPTS).where(*open_attempts).values(finished=now(), outcome="sent"))
         mine = DELIVERIES.c.id == delivery_id, DELIVERIES.c.state.in_(_UNREPORTED)
-        values = {"state": state, "code": code, "error": error and error[:ERROR_CHARACTERS_MAX]}
-        changed = update(DELIVERIES).where(*mine).values(finished=now(), **values)
-        return bool(execute(changed).rowcount)
+        values: dict[str, Any] = {"state": state, "code": code, "finished": now()}
+        values["error"] = error and error[:ERROR_CHARACTERS_MAX]
+        if state is not State.FAILED:
+            values["sealed"] = None
+        return bool(execute(update(DELIVERIES).where(*mine).values(values)).rowcount)
 
     def _work_id(self, delivery_id: str) -> str:
         return f"{self.queue.name}:{delivery_id}"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.ids import new_id
-from tests.notifications.support import ADMIN, Start
+from tests.notifications.support import ADMIN, Start, table_of_deliveries
 from tests.notifications.test_mails import ended
 from tests.notifications.test_sms import SECONDS, TEST, fake, number, server, texting
 from tests.notifications.twilio import Message, Reply, Twilio, report
@@ -82,9 +82,11 @@ async def test_undelivered_message_failed_and_a_number_that_does_not_exist_is_su
     assert again.json()["state"] == next_state
 
 
-@pytest.mark.parametrize(("status", "state"), [("queued", "sent"), ("delivered", "delivered")])
+@pytest.mark.parametrize(
+    ("status", "state"), [("queued", "sent"), ("delivered", "delivered"), ("undelivered", "failed")]
+)
 async def test_report_ends_a_message_whose_response_was_lost_without_asking_for_it(
-    client: httpx.AsyncClient, server: Twilio, status: str, state: str
+    client: httpx.AsyncClient, server: Twilio, database_url: str, status: str, state: str
 ) -> None:
     to, server.list_status = number(), 500
     answers = iter([Reply(500, accepts=True)])
@@ -97,6 +99,8 @@ async def test_report_ends_a_message_whose_response_was_lost_without_asking_for_
 
     assert (await ended(client, delivery_id))["state"] == state
     assert server.to(to) == ["Hello"]
+    (row,) = table_of_deliveries(database_url)
+    assert (row["sealed"] is not None) == (state == "failed"), "kept only for a repeat"
 
 
 async def test_unsigned_and_malformed_reports_are_refused_and_change_nothing(
