@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlmodel import Session
 
 from services.notifications.errors import Suppressed
@@ -140,7 +140,7 @@ class Deliveries:
             if (reason := self.silenced(session, [dict(row)]).get(delivery_id)) is not None:
                 raise Suppressed(reason=reason)
         anew = update(DELIVERIES).where(*failed, DELIVERIES.c.sealed.is_not(None))
-        values = {"state": State.QUEUED, "code": None, "error": None, "finished": None}
+        values = {"state": State.QUEUED, "code": None, "error": None, "provider_id": None, "finished": None}
         if not session.connection().execute(anew.values(values)).rowcount:
             return False
         self.queue.add(session, delivery_id, work_id=self._work_id(delivery_id))
@@ -202,12 +202,14 @@ class Deliveries:
         """Note what became of a delivery after it was accepted; return whether that is new.
 
         Its response may not have been noted yet. Without its work, a courier that is about to note it as sent
-        finds its lease lost.
+        finds its lease lost. An attempt whose outcome was not known is known now: if the message failed, a
+        repeat must not ask the provider for it.
         """
         execute, work = session.connection().execute, self.queue.table
         execute(delete(work).where(work.c.id == self._work_id(delivery_id)))
-        open_attempts = ATTEMPTS.c.delivery_id == delivery_id, ATTEMPTS.c.finished.is_(None)
-        execute(update(ATTEMPTS).where(*open_attempts).values(finished=now(), outcome="sent"))
+        unheard = or_(ATTEMPTS.c.finished.is_(None), ATTEMPTS.c.outcome == "unknown")
+        doubtful = update(ATTEMPTS).where(ATTEMPTS.c.delivery_id == delivery_id, unheard)
+        execute(doubtful.values(finished=now(), outcome="sent"))
         mine = DELIVERIES.c.id == delivery_id, DELIVERIES.c.state.in_(_UNREPORTED)
         values: dict[str, Any] = {"state": state, "code": code, "finished": now()}
         values["error"] = error and error[:ERROR_CHARACTERS_MAX]

@@ -103,6 +103,25 @@ async def test_report_ends_a_message_whose_response_was_lost_without_asking_for_
     assert (row["sealed"] is not None) == (state == "failed"), "kept only for a repeat"
 
 
+async def test_message_that_failed_after_its_response_was_lost_is_sent_again_by_a_repeat(
+    client: httpx.AsyncClient, server: Twilio
+) -> None:
+    to, answers = number(), iter([Reply(500, accepts=True)])
+    server.reply, server.list_status = lambda _: next(answers, Reply()), 500
+    delivery_id, message = await asked(client, to), await accepted(server, to)
+    async with asyncio.timeout(SECONDS):
+        while (await shown(client, delivery_id))["state"] != "queued":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert await told(client, message, "undelivered", 30003) == 204
+    server.list_status = 200  # the provider lists the message that failed
+    again = await client.post(f"/notifications/deliveries/{delivery_id}/retry", headers=ADMIN)
+    repeated = await ended(client, delivery_id)
+
+    assert again.status_code == 200
+    assert repeated["state"] == "sent"
+    assert server.to(to) == ["Hello"] * 2
+
+
 async def test_unsigned_and_malformed_reports_are_refused_and_change_nothing(
     client: httpx.AsyncClient, server: Twilio, texting: Start
 ) -> None:
