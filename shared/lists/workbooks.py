@@ -109,14 +109,14 @@ def _beginning(name: str, flags: int, method: int, sizes: tuple[int, int, int]) 
 
 
 def _fixed() -> tuple[bytes, bytes]:
-    """Return the small files, which every workbook begins with, and their entries."""
-    files, entries = b"", b""
+    """Return the small parts, which every workbook begins with, and their entries."""
+    parts, entries = b"", b""
     for name, text in _PARTS.items():
         content = (_HEADER + text).encode()
         sizes = (zlib.crc32(content), len(content), len(content))
-        entries += _entry(name, len(files), 0, _STORED, sizes)
-        files += _beginning(name, 0, _STORED, sizes) + content
-    return files, entries
+        entries += _entry(name, len(parts), 0, _STORED, sizes)
+        parts += _beginning(name, 0, _STORED, sizes) + content
+    return parts, entries
 
 
 _STORED, _DEFLATED = 0, 8
@@ -124,9 +124,9 @@ _STREAMED = 0x8  # the sizes follow the content
 _VERSION = 20
 _DATE = 0x21  # 1980-01-01, so that the same rows are the same file
 _SHEET = "xl/worksheets/sheet1.xml"
-_FILES, _ENTRIES = _fixed()
-_SHEET_AT = len(_FILES)
-_BEFORE = _FILES + _beginning(_SHEET, _STREAMED, _DEFLATED, (0, 0, 0))
+_FIRST, _ENTRIES = _fixed()
+_SHEET_AT = len(_FIRST)
+_BEFORE = _FIRST + _beginning(_SHEET, _STREAMED, _DEFLATED, (0, 0, 0))
 
 
 def _row(values: Sequence[Any]) -> str:
