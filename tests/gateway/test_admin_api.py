@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gateway.policies.credential_exchange import EXCHANGE
+from gateway.policies.failed_credentials import Failures
 from gateway.runtime.process_status import Inside
 from gateway.site.admin.access import SCOPE
 from gateway.site.admin.openapi import EXPLAIN, READS, admin_schemas
@@ -47,8 +50,12 @@ async def audit(start_backend: StartBackend, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 async def auth(start_backend: StartBackend) -> Backend:
-    """Exchanges one session and one access key for tokens, like auth."""
-    known = {"session-1": ADMIN, "gatehouse_pat_narrow": token("a-1", role="admin", scope="orders:read")}
+    """Exchanges one session and two access keys for tokens, like auth."""
+    known = {
+        "session-1": ADMIN,
+        "gatehouse_pat_wide": token("a-1", role="admin", scope=SCOPE),
+        "gatehouse_pat_narrow": token("a-1", role="admin", scope="orders:read"),
+    }
 
     async def exchange(conversation: Conversation) -> None:
         while (request := await received_by(conversation)) is not None:
@@ -116,6 +123,32 @@ async def test_pages_of_other_sites_cannot_use_a_session(gateway: RunningGateway
     for origin, status in (("https://evil.example", 403), (OWN, 200)):
         answer = await gateway.request("POST", EXPLAIN, {**sent, "Origin": origin}, b'{"target": "/"}')
         assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [
+        ({"Cookie": "session=session-1"}, [{"Cookie": f"session=guess-{n}"} for n in range(11)]),
+        (bearer("gatehouse_pat_wide"), [bearer(f"gatehouse_pat_guess-{n}") for n in range(11)]),
+    ],
+    ids=["cookies", "keys"],
+)
+async def test_stranger_can_guess_few_credentials_and_keeps_no_admin_out(
+    gateway: RunningGateway,
+    auth: Backend,
+    known: dict[str, str],
+    unknown: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway.state, "failures", Failures(per_second=1))  # ten at once
+    monkeypatch.setattr("gateway.site.admin.access.time", SimpleNamespace(monotonic=lambda: 0.0))
+    assert (await gateway.request("GET", "/gateway/status", known)).status == 200
+    auth.received.clear()
+
+    answers = [await gateway.request("GET", "/gateway/status", headers) for headers in unknown]
+    assert [answer.status for answer in answers] == [401] * 10 + [429]
+    assert len([one for one in auth.received if one.target == EXCHANGE]) == 10
+    assert (await gateway.request("GET", "/gateway/status", known)).status == 200
 
 
 async def test_revoked_token_sees_nothing(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,14 +45,14 @@ class Access:
         address = self.address_of(request)
         try:
             token, credential = self._shown(request)
-            if token is not None:
-                remembered = self._gateway.verifier.remembered(token)
-                if remembered is not None:
-                    return remembered
+            remembered = self._remembered(token, credential)
+            if remembered is not None:
+                return remembered
             self._gateway.failures.require_few(address, time.monotonic())
             if token is not None:
                 return await self._gateway.verifier.verify(token)
-            return await self._exchanged(credential, is_cookie="authorization" not in request.headers)
+            is_cookie = "authorization" not in request.headers
+            return await self._exchanged(credential, address, is_cookie=is_cookie)
         except InvalidToken as error:
             self._gateway.failures.add(address, time.monotonic())
             raise Refusal.of(error, errors.UNAUTHENTICATED) from error
@@ -78,11 +78,17 @@ class Access:
             raise Refusal(errors.CROSS_SITE)
         return None, cookie
 
-    async def _exchanged(self, credential: bytes, *, is_cookie: bool) -> Caller:
+    def _remembered(self, token: str | None, credential: bytes) -> Caller | None:
+        """Return a caller who was verified before; failures of others in the network do not concern them."""
+        token = self._gateway.exchange.remembered(credential) if token is None else token
+        return None if token is None else self._gateway.verifier.remembered(token)
+
+    async def _exchanged(self, credential: bytes, address: str, *, is_cookie: bool) -> Caller:
         try:
             return (await self._gateway.exchange.caller_of(credential, self._gateway.verifier))[1]
         except (InvalidToken, PeerRefusal) as error:
             self._gateway.exchange.forget(credential)
+            self._gateway.failures.add(address, time.monotonic())
             if is_cookie:
                 raise Refusal(errors.SESSION_OVER, headers={"WWW-Authenticate": "Bearer"}) from error
-            raise InvalidToken from error
+            raise Refusal.of(InvalidToken(), errors.UNAUTHENTICATED) from error
