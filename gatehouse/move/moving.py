@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,26 +101,29 @@ class Move:
     # The steps.
 
     def _paused(self, source: Source, target: Target) -> list[Moved]:
-        source.pause_writes()
-        self.say(f"{self.service}: writes are paused, reads go on")
         try:
+            source.pause_writes()  # an interrupted pause is undone as well
+            self.say(f"{self.service}: writes are paused, reads go on")
             moved = self._copy_and_compare(source, target)
             target.finish(self._tables)
         except BaseException as error:
-            with suppress(Exception):
-                source.resume_writes()
-            self._explain(error)
+            self._explain(error, is_resumed=_resumed(source))
             raise
         return moved
 
-    def _explain(self, error: BaseException) -> None:
+    def _explain(self, error: BaseException, *, is_resumed: bool) -> None:
         """Turn the failure of a database into a sentence."""
         known = (psycopg.Error, MigrationFailed, sqlite3.Error, KeyboardInterrupt, NotMoved)
         if isinstance(error, known):
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error).strip()
+            writes = (
+                f"{self.service} writes to its present database again, which is unchanged"
+                if is_resumed
+                else f"Writes may still be paused: run gatehouse move {self.service} --cancel"
+            )
             raise NotMoved(
-                f"{reason.rstrip('.')}. {self.service} writes to its present database again, which is "
-                "unchanged. Run the same command again to continue, or empty the target."
+                f"{reason.rstrip('.')}. {writes}. "
+                "Run the same command again to continue, or empty the target."
             ) from None
 
     def _copy_and_compare(self, source: Source, target: Target) -> list[Moved]:
@@ -249,6 +252,15 @@ class Move:
     def _is_absent_file(self) -> bool:
         is_file = kind_of(self.target_url) == "sqlite"
         return is_file and not Path(str(make_url(self.target_url).database)).exists()
+
+
+def _resumed(source: Source) -> bool:
+    """Let the service write again; return whether that is certain."""
+    try:
+        source.resume_writes()
+    except (Exception, KeyboardInterrupt):  # noqa: BLE001 - the first error is the one to report
+        return False
+    return True
 
 
 def _ways(move: Move) -> str:

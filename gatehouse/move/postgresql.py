@@ -102,8 +102,7 @@ class Postgresql:
         self._set_read_only("SET default_transaction_read_only = on")
         self._reading = self._connect()
         if not self._end_sessions(_END_SECONDS):
-            self.resume_writes()
-            raise NotMoved(f"{self.place}: sessions of the service did not end. Nothing was changed.")
+            raise NotMoved(f"{self.place}: sessions of the service did not end")
         self._reading.autocommit = False
         self._reading.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._reading.execute("SELECT 1 FROM pg_class LIMIT 1")

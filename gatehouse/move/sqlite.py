@@ -82,8 +82,7 @@ class Sqlite:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            pausing.resume(self.file)
-            raise NotMoved(f"{self.file}: {error}. Nothing was changed; try again later.") from None
+            raise NotMoved(f"{self.file}: {error}") from None
 
     def resume_writes(self) -> None:
         if self.connection.in_transaction:

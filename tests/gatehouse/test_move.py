@@ -308,6 +308,62 @@ class TestPause:
         finally:
             database.close()
 
+    @pytest.mark.parametrize("step", ["_connect", "_end_sessions"])
+    def test_an_interrupted_pause_of_postgresql_ends(
+        self, step: str, tmp_path: Path, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = make_database()
+        move("users", filled("users", tmp_path / "users.db"), url).run()
+        moving = move("users", url, f"sqlite:///{tmp_path}/new.db")
+        source, target = moving._source(), moving._target()
+
+        def interrupted(_self: Postgresql, *_: Any) -> None:
+            assert source.is_paused()
+            raise KeyboardInterrupt
+
+        with closing(source), closing(target):
+            monkeypatch.setattr(Postgresql, step, interrupted)
+            with pytest.raises(NotMoved, match=r"^interrupted\."):
+                moving._paused(source, target)
+            assert not source.is_paused()
+
+    def test_an_interrupted_or_refused_pause_of_sqlite_ends(
+        self, tmp_path: Path, make_database: MakeDatabase
+    ) -> None:
+        file = tmp_path / "users.db"
+        moving = move("users", filled("users", file), make_database())
+        source, target = moving._source(), moving._target()
+        real = source.connection
+
+        class Locked:
+            in_transaction = False
+
+            def __init__(self, error: BaseException) -> None:
+                self._error = error
+
+            def execute(self, _query: str) -> None:
+                assert pausing.is_paused(file)
+                raise self._error
+
+        with closing(real), closing(target):
+            for error, said in ((KeyboardInterrupt(), "^interrupted"), (sqlite3.OperationalError("x"), "x")):
+                source.connection = Locked(error)
+                with pytest.raises(NotMoved, match=said):
+                    moving._paused(source, target)
+                assert not pausing.is_paused(file)
+
+    def test_a_pause_that_may_have_stayed_names_the_command_that_ends_it(
+        self, tmp_path: Path, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        source = filled("users", tmp_path / "users.db")
+        monkeypatch.setattr(Postgresql, "begin", interrupted)
+        monkeypatch.setattr(Sqlite, "resume_writes", interrupted)
+        with pytest.raises(NotMoved, match="may still be paused: run gatehouse move users --cancel"):
+            move("users", source, make_database()).run()
+
     def test_mark_does_not_count_for_a_restored_file(self, tmp_path: Path) -> None:
         file, restored = tmp_path / "orders.db", tmp_path / "orders.db.restoring"
         file.touch()
