@@ -127,18 +127,26 @@ class Move:
             ) from None
 
     def _copy_and_compare(self, source: Source, target: Target) -> list[Moved]:
-        is_resumed = target.state() is not None
-        copied = self._copy(source, target)
-        sums = self._sums(source, "reading the source again") if is_resumed else copied
-        compared = self._compared(sums, self._sums(target, "comparing"))
-        if is_resumed and not all(one.is_equal for one in compared):
+        if target.state() is not None:
+            if (continued := self._continued(source, target)) is not None:
+                return continued
             self.say("the service wrote to its database since the move began; the copy begins anew")
             target.wipe()
-            sums = self._copy(source, target)
-            compared = self._compared(sums, self._sums(target, "comparing"))
+        sums = self._copy(source, target)
+        compared = self._compared(sums, self._sums(target, "comparing"))
         if different := [one.table for one in compared if not one.is_equal]:
             raise NotMoved(f"the copy differs from the source in {', '.join(different)}")
         return compared
+
+    def _continued(self, source: Source, target: Target) -> list[Moved] | None:
+        """Copy the rows that are missing; None if those of the earlier attempt are no longer right."""
+        try:
+            self._copy(source, target)
+        except (psycopg.IntegrityError, sqlite3.IntegrityError):  # a new row beside the one it replaced
+            return None
+        sums = self._sums(source, "reading the source again")
+        compared = self._compared(sums, self._sums(target, "comparing"))
+        return compared if all(one.is_equal for one in compared) else None
 
     def _copy(self, source: Source, target: Target) -> dict[str, Sum]:
         state = self._prepared(source, target)

@@ -216,6 +216,30 @@ def test_what_a_service_wrote_between_two_attempts_is_moved_as_well(
     assert all(one.is_equal for one in moved)
 
 
+@pytest.mark.parametrize("way", ["to PostgreSQL", "to SQLite"])
+def test_a_row_that_was_replaced_between_two_attempts_begins_the_copy_anew(
+    way: str, tmp_path: Path, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new row and the copy of the old one have the same unique value."""
+    source, target = filled("users", tmp_path / "users.db"), make_database()
+    kind: Any = Postgresql
+    if way == "to SQLite":
+        move("users", source, target).run()
+        source, target, kind = target, f"sqlite:///{tmp_path}/new.db", Sqlite
+    kill_in(monkeypatch, kind, "finish", 0)
+    with pytest.raises(Killed):
+        move("users", source, target).run()
+    monkeypatch.undo()
+    replace = f"UPDATE settings SET id = '{chr(0x10FFFF) * 36}' WHERE id = (SELECT min(id) FROM settings)"
+    of_source: Any = Postgresql if way == "to SQLite" else Sqlite
+    with closing(of_source(source)) as database:
+        assert database.connection.execute(replace).rowcount == 1
+    said: list[str] = []
+    moved = move("users", source, target, said).run()
+    assert any("anew" in line for line in said)
+    assert all(one.is_equal for one in moved)
+
+
 class TestRefused:
     def test_a_target_with_tables(self, tmp_path: Path, make_database: MakeDatabase) -> None:
         source, target = filled("users", tmp_path / "users.db"), make_database()
