@@ -40,6 +40,7 @@ class Browser:
             "url": self.suite.url,
             "admin": ADMIN,
             "shots": os.environ.get("SHOTS", ""),
+            "length": support.length(1),
         }
         process = await asyncio.create_subprocess_exec(
             self.node,
@@ -50,7 +51,7 @@ class Browser:
             env={**os.environ, "NODE_PATH": str(self.packages / "node_modules")},
         )
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(support.length(SECONDS)):
                 output, faults = await process.communicate(json.dumps(given).encode())
         finally:
             if process.returncode is None:

@@ -1,4 +1,4 @@
-// Runs the journeys of one screen in Chromium, and looks at each of its states in both themes and two widths.
+// Runs the journeys of one screen in Chromium, and looks at each of its states on a phone and on a desktop, light and dark.
 // Usage: node driver.cjs, with a JSON object on standard input; `journey` names the file with the journeys.
 // It prints one JSON object: what was wrong, and the steps that were done.
 
@@ -8,11 +8,12 @@ const { chromium } = require("playwright-core");
 
 const given = JSON.parse(fs.readFileSync(0, "utf8"));
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const SIZES = [[390, 844], [1280, 800]];
+const PHONE = { width: 390, height: 844 }, DESKTOP = { width: 1280, height: 800 };
+const VIEWS = [["light", PHONE], ["dark", DESKTOP], ["dark", PHONE], ["light", DESKTOP]];
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const found = { faults: [], violations: [], wide: [], pwned: [], steps: [], loads: {} };
-let isRefusalExpected = false, current = null;
+let isRefusalExpected = false, current = null, looks = 0;
 
 /** Note console errors, and everything that the policy of the page refuses. */
 async function watch(page) {
@@ -29,24 +30,24 @@ async function watch(page) {
   });
 }
 
-/** Check a page in both themes and widths. */
+/** Check a page in two views, which both themes and both widths are among; in all four for a longer run. */
 async function look(page, name) {
-  for (const scheme of ["light", "dark"]) {
+  looks += 1;
+  const views = given.length > 1 || given.shots ? VIEWS : looks % 2 ? VIEWS.slice(0, 2) : VIEWS.slice(2);
+  for (const [scheme, size] of views) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
-    for (const [width, height] of SIZES) {
-      await page.setViewportSize({ width, height });
-      const at = `${name}-${scheme}-${width}`;
-      const needed = await page.evaluate(() => document.documentElement.scrollWidth);
-      if (needed > width) found.wide.push(`${at}: ${needed}`);
-      await page.evaluate(axe); // not a script element, which the policy of the page refuses
-      const result = await page.evaluate((rules) => window.axe.run({ runOnly: rules }), RULES);
-      for (const one of result.violations) {
-        found.violations.push(`${at}: ${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
-      }
-      if (given.shots) await page.screenshot({ path: path.join(given.shots, `${at}.png`) });
+    await page.setViewportSize(size);
+    const at = `${name}-${scheme}-${size.width}`;
+    const needed = await page.evaluate(() => document.documentElement.scrollWidth);
+    if (needed > size.width) found.wide.push(`${at}: ${needed}`);
+    await page.evaluate(axe); // not a script element, which the policy of the page refuses
+    const result = await page.evaluate((rules) => window.axe.run({ runOnly: rules }), RULES);
+    for (const one of result.violations) {
+      found.violations.push(`${at}: ${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
     }
+    if (given.shots) await page.screenshot({ path: path.join(given.shots, `${at}.png`) });
   }
-  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.setViewportSize(DESKTOP);
   await note(page, name);
 }
 
