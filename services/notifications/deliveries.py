@@ -188,13 +188,14 @@ class Deliveries:
         taken = select(DELIVERIES.c.id).where(DELIVERIES.c.provider_id == provider_id)
         if execute(taken).first() is not None:
             return
-        # Locks in the order of a courier: the work, then its delivery.
+        # Locks in the order of a courier: the work, even if it is leased, then its delivery.
         work = self.queue.table
-        idle = work.c.id == self._work_id(delivery_id), work.c.lease.is_(None)
-        if execute(update(work).where(*idle).values(due=clock(session))).rowcount:
+        mine = work.c.id == self._work_id(delivery_id)
+        execute(select(work.c.id).where(mine).with_for_update())
+        if execute(update(work).where(mine, work.c.lease.is_(None)).values(due=clock(session))).rowcount:
             self._changes.note(session, self.queue.name)
-        mine = DELIVERIES.c.id == delivery_id, DELIVERIES.c.provider_id.is_(None)
-        execute(update(DELIVERIES).where(*mine).values(provider_id=provider_id))
+        unnoted = DELIVERIES.c.id == delivery_id, DELIVERIES.c.provider_id.is_(None)
+        execute(update(DELIVERIES).where(*unnoted).values(provider_id=provider_id))
 
     def reported(
         self, session: Session, delivery_id: str, state: State, code: str | None, error: str | None

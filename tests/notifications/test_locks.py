@@ -1,10 +1,18 @@
 """The order in which transactions lock rows, without which two of them could wait for each other."""
 
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+import pytest
+from sqlalchemy import event, select, text
+from sqlmodel import Session
 
+from services.notifications.breaker import Outcome
+from services.notifications.courier import Courier, Job, Pace, _Ended
+from services.notifications.deliveries import State
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.models import DELIVERIES, WORK
 from services.notifications.settings import Settings
@@ -12,6 +20,10 @@ from services.notifications.suppressions import Suppressions
 from shared.data.database import Database
 from shared.data.migrate import upgrade
 from shared.work.changes import Changes
+from shared.work.leased import Leased, Queue
+from tests.support import eventually
+
+SECONDS = 30
 
 
 def test_acceptance_and_bounce_lock_the_work_before_its_delivery(settings: Settings) -> None:
@@ -34,3 +46,45 @@ def test_acceptance_and_bounce_lock_the_work_before_its_delivery(settings: Setti
     database.close()
 
     assert written == [WORK.work.name, DELIVERIES.name] * 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_report_waits_for_a_courier_that_records_outcomes_and_neither_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, changes, hold = Database(settings.database_url), Changes(), Queue.hold
+    mails, mail = Mails(settings, changes, Suppressions(settings)), Mail("test", "ann@example.com", {})
+    reports = list[Future[None]]()
+
+    def report() -> None:
+        with database.transaction() as session:
+            mails.accepted(session, mail.id, "sendgrid:1")
+            mails.reported(session, mail.id, State.DELIVERED, None, None)
+
+    def someone_waits() -> bool:
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN"
+        ours = "(SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+        with database.transaction() as session:
+            return bool(session.connection().execute(text(f"{waiting} {ours}")).scalar_one())
+
+    def hold_and_be_told(self: Queue, session: Session, some: Sequence[Leased]) -> None:
+        hold(self, session, some)
+        reports.append(threads.submit(report))
+        assert eventually(someone_waits, seconds=SECONDS)
+
+    with database.transaction() as session:
+        mails.add(session, mail)
+        (leased,) = mails.queue.claim(session, 1)
+        row = dict(session.connection().execute(select(DELIVERIES)).mappings().one())
+    monkeypatch.setattr(Queue, "hold", hold_and_be_told)
+    carrier: Any = type("Carrier", (), {"name": "mail"})
+    courier = Courier(database, mails, changes, carrier, Pace(1, 1, timedelta(days=1)))
+    sent = _Ended(Job(leased, 1, row, None), Outcome("sent", provider_id="sendgrid:1"))
+    with ThreadPoolExecutor(1) as threads, database.transaction() as session:
+        courier._settle_all(session, [sent])
+    reports[0].result(SECONDS)
+    with database.transaction() as session:
+        found = session.connection().execute(select(DELIVERIES.c.state, DELIVERIES.c.provider_id)).one()
+    database.close()
+
+    assert tuple(found) == (State.DELIVERED, "sendgrid:1")
