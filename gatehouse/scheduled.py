@@ -47,7 +47,10 @@ class ScheduledBackups:
             if seconds > 0:
                 await asyncio.sleep(min(seconds, LOOK_SECONDS_MAX))
                 continue
-            await self.take()
+            try:
+                await self.take()
+            except Exception as error:  # noqa: BLE001 - the next time must come in any case
+                self._failed(str(error) or type(error).__name__)
             due = self._cron.next_after(self._clock())
 
     async def take(self) -> None:
@@ -72,10 +75,11 @@ class ScheduledBackups:
             self._screen.say("backup_taken", words, **taken)
             return
         lines = complaints.decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else f"exit code {process.returncode}"
-        self._screen.say(
-            "backup_failed", f"the scheduled backup failed: {reason}", level="error", reason=reason
-        )
+        self._failed(lines[-1] if lines else f"exit code {process.returncode}")
+
+    def _failed(self, reason: str) -> None:
+        words = f"the scheduled backup failed: {reason}"
+        self._screen.say("backup_failed", words, level="error", reason=reason)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -67,6 +67,40 @@ async def test_a_backup_is_taken_at_each_scheduled_time_and_failures_are_reporte
     ]
 
 
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("/no/such/command",), "No such file or directory"),
+        ((sys.executable, "-c", "print('taken')"), "Expecting value"),
+    ],
+)
+async def test_the_next_time_comes_after_an_unexpected_error(
+    command: tuple[str, ...],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("gatehouse.scheduled.LOOK_SECONDS_MAX", 0.01)
+    clock = Clock()
+    backups = ScheduledBackups(
+        Backups("0 3 * * *", "7d"), Screen(as_json=False), command=command, clock=clock
+    )
+    running = asyncio.create_task(backups.run())
+    await asyncio.sleep(0)  # now it knows the first time
+    said = ""
+    for times in (1, 2):
+        clock.now += timedelta(hours=24)
+        while len(said.splitlines()) < times and not running.done():
+            await asyncio.sleep(0.01)
+            said += capsys.readouterr().out
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    lines = said.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("the scheduled backup failed: ") and reason in line for line in lines)
+
+
 async def test_a_running_backup_ends_with_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     backups = scheduled(HANGS, Clock())
