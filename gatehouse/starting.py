@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from gatehouse.programs import BACKUP_PASSPHRASE
+
 LINE_BYTES_MAX = 1024 * 1024
 MESSAGE_BYTES_MAX = 1 << 20  # between the fork server and the launcher
 PROGRAMS = "GATEHOUSE_PROGRAMS"  # the modules that the fork server imports
@@ -144,7 +146,7 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 # Not as arguments: a search for the processes of a program must not find this one.
-                env={**os.environ, PROGRAMS: " ".join(programs)},
+                env={**_inheritable(), PROGRAMS: " ".join(programs)},
                 start_new_session=True,
             )
         self._channel.setblocking(False)
@@ -226,6 +228,11 @@ class _Server:
         """Whether code that a process of this module would inherit has changed."""
         own = [module.replace(".", "/")] if module in self._programs else []
         return newest_change(root, [*IMPORTED_ONCE, *own]) > self.born
+
+
+def _inheritable() -> dict[str, str]:
+    """Return our environment without what no program gets: it stays in /proc/…/environ of each forked one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(BACKUP_PASSPHRASE)}
 
 
 class ByFork:

@@ -20,7 +20,7 @@ import pytest
 from gatehouse import launcher, watched
 from gatehouse.plan import Logging, Plan, Planned
 from gatehouse.screen import Screen
-from gatehouse.starting import ByExecution
+from gatehouse.starting import ByExecution, can_fork
 from shared.process.supervision import PHASE_MARK
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, SECONDS_MAX, Running, started
@@ -187,6 +187,21 @@ class TestUp:
             assert alive(running) == []
             assert running.lines[-1] == "stopped"
             assert "Traceback" not in running.output
+
+    @pytest.mark.skipif(not can_fork(), reason="forking is not safe here")
+    def test_no_program_shows_the_passphrase_of_the_backups(
+        self, suite: Path, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        """What a process inherits by fork stays in /proc, whatever it does to `os.environ`."""
+        (tmp_path / "passphrase").write_text("a long passphrase")
+        given = {"BACKUP_PASSPHRASE_FILE": str(tmp_path / "passphrase"), "BACKUP_PASSPHRASE_OLD": "secret"}
+        with up(suite, environment | given) as running:
+            running.line_with("stop with Ctrl-C")
+            shown = {name: Path(f"/proc/{pid}/environ").read_bytes() for name, pid in pids(running).items()}
+        assert sorted(shown) == ["cat", "dog", "gateway"]
+        for variables in shown.values():
+            assert b"DATA_DIR=" in variables
+            assert b"BACKUP_PASSPHRASE" not in variables
 
     def test_variables_without_effect_are_reported(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment | {"PORT": "9000", "DOG_WORD": "x"}) as running:
