@@ -168,9 +168,10 @@ TABLE = (
             _panel("Registrations in an hour", "short", ("registered", _made("auth-register"))),
             _panel("Sign-ins in an hour", "short", ("signed in", _made("auth-login", "2.."))),
             _panel("Refused sign-ins in an hour", "short", ("refused", _made("auth-login", "4.."))),
-            _panel("Orders in an hour", "short", ("ordered", _made("orders"))),
-            _panel("Uploads in an hour", "short", ("uploaded", _made("files"))),
-            _panel("Tickets in an hour", "short", ("opened", _made("support"))),
+            # Not only new orders, uploads and tickets: credit notes, links and replies are among them.
+            _panel("POST requests of /orders in an hour", "short", ("done", _made("orders"))),
+            _panel("POST requests of /files in an hour", "short", ("done", _made("files"))),
+            _panel("POST requests of /tickets in an hour", "short", ("done", _made("support"))),
         ),
     ),
 )
