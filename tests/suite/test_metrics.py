@@ -23,7 +23,7 @@ pytestmark = pytest.mark.prove
 TOKEN = "5f1d7a84e0c9423b8f60a7d219ec3b55"
 FOLDER = ROOT / "deploy" / "prometheus"
 SECONDS = 120
-SELECTOR = re.compile(r"\b(up\b|[a-z]\w*[_:][\w:]*)(\{[^}]*\})?(?! *\()")
+SELECTOR = re.compile(r"\b(up\b|[a-z]\w*[_:][\w:]*)(?![\w:(])(\{[^}]*\})?")
 FAILURES = ',status=~"5.."'  # of which a sound suite has none
 
 
