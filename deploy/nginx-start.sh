@@ -6,9 +6,12 @@ set -eu
 
 addresses() { getent ahostsv4 gateway | cut -d ' ' -f 1 | sort -u | tr '\n' ' '; }
 pair() { cat "${TLS_DIR:-/etc/nginx/tls}"/*.pem 2>/dev/null | cksum; }
+# Says why a pair is refused only the first time.
+fits() { if [ "$renewed" = "$refused" ]; then nginx -t -q 2>/dev/null; else nginx -t -q; fi; }
 
 known=$(addresses || true)
 certificate=$(pair)
+refused=
 while sleep "${RESOLVE_SECONDS:-3}"; do
   now=$(addresses || true)
   if [ -n "$now" ] && [ "$now" != "$known" ]; then
@@ -16,9 +19,8 @@ while sleep "${RESOLVE_SECONDS:-3}"; do
   fi
   renewed=$(pair)
   if [ "$renewed" != "$certificate" ]; then
-    certificate=$renewed
-    # The two files are replaced one after the other: until both are there, the test fails.
-    nginx -t -q && nginx -s reload || true
+    # The test fails until both files are replaced, and while no gateway has an address.
+    if fits && nginx -s reload; then certificate=$renewed; else refused=$renewed; fi
   fi
 done &
 
