@@ -102,7 +102,11 @@ def all_checks(
     folder = Path(os.environ.get("BACKUP_DIR") or FOLDER)
     yield "backup disk", partial(machine.disk, "backup disk", folder)
     is_production = loaded[0].settings.environment == "production"
-    yield "backups", partial(servers.backups, folder, is_production=is_production)
+    when = {
+        "schedule": os.environ.get("BACKUP_SCHEDULE", ""),
+        "zone": os.environ.get("BACKUP_TIME_ZONE") or "UTC",
+    }
+    yield "backups", partial(servers.backups, folder, is_production=is_production, **when)
     clients = next((getattr(one.settings, "connections_max", 0) for one in loaded if one.name == GATEWAY), 0)
     yield "open files", partial(machine.open_files, clients)
     yield from _of_programs(loaded)

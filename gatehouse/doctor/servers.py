@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from shared.process.backups import backups_in
 from shared.process.checkup import ASK_SECONDS, Finding, fault, good, warning
 from shared.process.settings import mask
+from shared.work.cron import Cron
 
-BACKUP_HOURS_MAX = 26.0
+# How late the next backup may be, and when it is expected without a schedule of ours: every night.
+BACKUP_LATE = timedelta(hours=2)
+NIGHTLY = timedelta(hours=24)
 
 
 def redis(url: str) -> Iterator[Finding]:
@@ -49,16 +52,17 @@ def _of_redis(name: str, info: Mapping[str, Any], policy: str, took: float) -> I
         yield good(name, f"{info.get('redis_version')}, {policy}, {took:.0f} ms")
 
 
-def backups(folder: Path, *, is_production: bool) -> Iterator[Finding]:
-    """Check the age of the newest backup of all services."""
+def backups(folder: Path, *, is_production: bool, schedule: str = "", zone: str = "UTC") -> Iterator[Finding]:
+    """Check that the newest backup of all services is the one last expected (BACKUP_SCHEDULE)."""
     found = backups_in(folder)
     if not found:
         remedy = "Run gatehouse backup, and every night (docs/backup.md)."
         yield (fault if is_production else warning)("backups", f"there is none in {folder}", remedy)
         return
-    hours = (datetime.now(UTC) - found[0].taken).total_seconds() / 3600
-    words = f"the newest in {folder} is {hours:,.1f} h old"
-    if hours > BACKUP_HOURS_MAX:
+    now, taken = datetime.now(UTC), found[0].taken
+    words = f"the newest in {folder} is {(now - taken).total_seconds() / 3600:,.1f} h old"
+    following = Cron(schedule, zone).next_after(taken) if schedule else taken + NIGHTLY
+    if now > following + BACKUP_LATE:
         remedy = "Run gatehouse backup, and see why the scheduled one failed."
         yield (fault if is_production else warning)("backups", words, remedy)
     else:

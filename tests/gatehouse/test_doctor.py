@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from gatehouse import cli, programs
-from gatehouse.doctor import configuration, databases, machine, network, servers
+from gatehouse.doctor import commands, configuration, databases, machine, network, servers
 from gatehouse.doctor.commands import line
 from gatehouse.programs import Program
 from services.orders.settings import Settings as Orders
@@ -314,6 +314,26 @@ def test_the_age_of_the_newest_whole_backup_is_checked(tmp_path: Path) -> None:
         taken = moment - timedelta(hours=hours)
         (tmp_path / f"gatehouse-{name}{taken:%Y-%m-%dT%H-%M-%SZ}.tar").touch()
         assert states(servers.backups(tmp_path, is_production=False)) == [state]
+
+
+def test_a_backup_is_as_old_as_the_schedule_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = datetime.now(UTC) - timedelta(days=3)
+    (tmp_path / f"gatehouse-{taken:%Y-%m-%dT%H-%M-%SZ}.tar").touch()
+    monkeypatch.setenv("BACKUP_DIR", str(tmp_path))
+    loaded = [Program("orders", "services.orders", {}, orders())]
+
+    def found(when: datetime, weekday: str) -> list[str]:
+        monkeypatch.setenv("BACKUP_SCHEDULE", f"{when.minute} {when.hour} * * {weekday}")
+        checks = dict(commands.all_checks(ROOT, loaded, [], is_quick=True))
+        return states(checks["backups"]())
+
+    weekly = taken - timedelta(minutes=1)
+    assert found(weekly, f"{weekly:%a}") == [GOOD]
+    assert found(weekly, "*") == [WARNING]
+    missed = datetime.now(UTC) - timedelta(hours=3)
+    assert found(missed, f"{missed:%a}") == [WARNING]
+    late = datetime.now(UTC) - timedelta(hours=1)
+    assert found(late, f"{late:%a}") == [GOOD]  # it may still be running
 
 
 def test_an_error_in_a_check_is_a_finding() -> None:
