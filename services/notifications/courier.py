@@ -25,7 +25,7 @@ from services.notifications.queue_loop import QueueLoop
 from services.notifications.reasons import Reason
 from services.notifications.timing import DEFAULT
 from shared.clock import now
-from shared.data.database import Database
+from shared.data.database import Database, Deadlocked
 from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.work.changes import Changes
@@ -136,15 +136,15 @@ class Courier(QueueLoop):
 
     async def _record_all(self, some: Sequence[_Ended]) -> None:
         fault = await self._fault_of(some)
-        if fault is None or isinstance(fault, Problem):  # such as a database that does not respond
+        is_of_all = isinstance(fault, Problem)  # such as a database that does not respond
+        if fault is None or (is_of_all and not isinstance(fault, Deadlocked)):
             for one in some:
                 one.fault = fault
             return
         for one in some:  # it is the fault of one of them
             one.fault = await self._fault_of([one])
-            if isinstance(
-                one.fault, IntegrityError
-            ):  # the delivery that has claimed its message is visible now
+            # The other transaction, such as one that has claimed the same message, has ended meanwhile.
+            if isinstance(one.fault, IntegrityError | Deadlocked):
                 one.fault = await self._fault_of([one])
 
     async def _fault_of(self, some: Sequence[_Ended]) -> Exception | None:

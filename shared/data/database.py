@@ -41,7 +41,6 @@ CACHED_STATEMENTS = 500
 BACKGROUND_THREADS = 4
 BACKGROUND_NICE = 5
 SWITCH_SECONDS = 0.0005
-QUERY_CANCELED = "57014"
 
 
 # libpq's timeouts: for connecting, for idle connections, and for unacknowledged data.
@@ -59,6 +58,13 @@ _NO_ANSWER = "The database did not respond; try again in a moment."
 
 class TookTooLong(Unavailable):
     """The database cancelled a statement that took too long; try again in a moment."""
+
+
+class Deadlocked(Unavailable):
+    """The database ended this transaction because it and another waited for each other; try again."""
+
+
+_ENDED: dict[str | None, type[Unavailable]] = {"57014": TookTooLong, "40P01": Deadlocked}  # by SQLSTATE
 
 
 class Paused(Unavailable):
@@ -188,8 +194,8 @@ class Database:
                 raise Paused from error
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 log.exception("database_failed")
-                if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
-                    raise TookTooLong from error
+                if (ended := _ENDED.get(getattr(error.orig, "sqlstate", None))) is not None:
+                    raise ended from error
                 self._note_absence(error)
                 raise Unavailable(_NO_ANSWER) from error
             raise

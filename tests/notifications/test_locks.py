@@ -17,7 +17,7 @@ from services.notifications.mail.mails import Mail, Mails
 from services.notifications.models import DELIVERIES, WORK
 from services.notifications.settings import Settings
 from services.notifications.suppressions import Suppressions
-from shared.data.database import Database
+from shared.data.database import Database, Deadlocked
 from shared.data.migrate import upgrade
 from shared.work.changes import Changes
 from shared.work.leased import Leased, Queue
@@ -48,13 +48,18 @@ def test_acceptance_and_bounce_lock_the_work_before_its_delivery(settings: Setti
     assert written == [WORK.work.name, DELIVERIES.name] * 2
 
 
+def courier_of(database: Database, mails: Mails, changes: Changes) -> Courier:
+    carrier: Any = type("Carrier", (), {"name": "mail"})
+    return Courier(database, mails, changes, carrier, Pace(1, 1, timedelta(days=1)))
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_report_waits_for_a_courier_that_records_outcomes_and_neither_fails(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, changes, hold = Database(settings.database_url), Changes(), Queue.hold
     mails, mail = Mails(settings, changes, Suppressions(settings)), Mail("test", "ann@example.com", {})
-    reports = list[Future[None]]()
+    courier, reports = courier_of(database, mails, changes), list[Future[None]]()
 
     def report() -> None:
         with database.transaction() as session:
@@ -75,11 +80,8 @@ def test_report_waits_for_a_courier_that_records_outcomes_and_neither_fails(
     with database.transaction() as session:
         mails.add(session, mail)
         (leased,) = mails.queue.claim(session, 1)
-        row = dict(session.connection().execute(select(DELIVERIES)).mappings().one())
     monkeypatch.setattr(Queue, "hold", hold_and_be_told)
-    carrier: Any = type("Carrier", (), {"name": "mail"})
-    courier = Courier(database, mails, changes, carrier, Pace(1, 1, timedelta(days=1)))
-    sent = _Ended(Job(leased, 1, row, None), Outcome("sent", provider_id="sendgrid:1"))
+    sent = _Ended(Job(leased, 1, {"id": mail.id}, None), Outcome("sent", provider_id="sendgrid:1"))
     with ThreadPoolExecutor(1) as threads, database.transaction() as session:
         courier._settle_all(session, [sent])
     reports[0].result(SECONDS)
@@ -88,3 +90,31 @@ def test_report_waits_for_a_courier_that_records_outcomes_and_neither_fails(
     database.close()
 
     assert tuple(found) == (State.DELIVERED, "sendgrid:1")
+
+
+async def test_no_outcome_is_lost_if_the_database_ends_the_courier_in_a_deadlock(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, changes, real = Database(settings.database_url), Changes(), Courier._settle_all
+    mails, sizes = Mails(settings, changes, Suppressions(settings)), list[int]()
+
+    def settle(self: Courier, session: Session, some: Sequence[_Ended]) -> None:
+        sizes.append(len(some))
+        real(self, session, some)
+        if len(sizes) <= 2:
+            raise Deadlocked
+
+    with database.transaction() as session:
+        for _ in range(3):
+            mails.add(session, Mail("test", "ann@example.com", {}))
+        jobs = [Job(one, 1, {"id": one.body}, None) for one in mails.queue.claim(session, 3)]
+    monkeypatch.setattr(Courier, "_settle_all", settle)
+    some = [_Ended(one, Outcome("sent")) for one in jobs]
+    await courier_of(database, mails, changes)._record_all(some)
+    with database.transaction() as session:
+        states = session.connection().execute(select(DELIVERIES.c.state)).scalars().all()
+    database.close()
+
+    assert sizes == [3, 1, 1, 1, 1], "all together, the first alone, and again, then the others"
+    assert [one.fault for one in some] == [None] * 3
+    assert states == [State.SENT] * 3
