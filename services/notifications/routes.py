@@ -230,6 +230,13 @@ OPERATIONS: list[Operation] = [
         action="SEND_TEST_EMAIL",
         errors=(MailsAreOff, TooManyRequests),
     ),
+    _for_admins(
+        "POST",
+        "/classic/notifications/test-sms",
+        classic.send_classic_test_sms,
+        action="SEND_TEST_SMS",
+        errors=(TextsAreOff, TooManyRequests),
+    ),
     Operation(
         "GET",
         _CLASSIC,

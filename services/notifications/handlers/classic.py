@@ -7,10 +7,13 @@ from services.notifications.classic.schemas import (
     NotificationPage,
     OldNotification,
 )
-from services.notifications.mail import checks
+from services.notifications.mail import checks as mail_checks
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.schemas import TestEmail
 from services.notifications.models import NOTIFICATIONS
+from services.notifications.sms import checks as sms_checks
+from services.notifications.sms.messages import TextMessages
+from services.notifications.sms.schemas import TestSms
 from shared.caller import Caller
 from shared.events import Trail
 from shared.http.schemas import Done, Id
@@ -53,5 +56,13 @@ def send_classic_test_email(
     body: TestEmail, caller: Caller, session: Session, mails: Mails, trail: Trail
 ) -> Done:
     """Send a mail to check whether mails arrive; five per hour."""
-    trail.add(delivery=checks.send_test(session, body, caller.id, mails).delivery_id)
+    trail.add(delivery=mail_checks.send_test(session, body, caller.id, mails).delivery_id)
+    return Done()
+
+
+def send_classic_test_sms(
+    body: TestSms, caller: Caller, session: Session, messages: TextMessages, trail: Trail
+) -> Done:
+    """Send a text message to check whether messages arrive; five per hour."""
+    trail.add(delivery=sms_checks.send_test(session, body, caller.id, messages).delivery_id)
     return Done()

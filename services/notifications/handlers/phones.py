@@ -1,21 +1,17 @@
 """Handlers for the phone of an account, and the text message that tests whether any arrive."""
 
-from datetime import timedelta
-
 from sqlmodel import Session
 
-from services.notifications.errors import TextsAreOff, WrongCode
+from services.notifications.errors import WrongCode
 from services.notifications.mail.schemas import QueuedOut
-from services.notifications.sms.messages import TEST, Sms, TextMessages
+from services.notifications.sms import checks
+from services.notifications.sms.messages import TextMessages
 from services.notifications.sms.phones import Phones
 from services.notifications.sms.schemas import ConfirmPhone, EnterPhone, PhoneOut, TestSms
-from services.notifications.sms.texts import SEGMENTS_MAX, segments
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import FieldFault, Invalid, NotFound, TooManyRequests
+from shared.errors import NotFound
 from shared.events import Trail
-
-TESTS_PER_HOUR = 5
 
 
 def show_phone(caller: Caller, session: Session, phones: Phones) -> PhoneOut:
@@ -51,18 +47,9 @@ def send_test_sms(
     body: TestSms, caller: Caller, session: Session, messages: TextMessages, trail: Trail
 ) -> QueuedOut:
     """Send a text message to check whether messages arrive; five per hour."""
-    if messages.is_off:
-        raise TextsAreOff
-    if (number := segments(body.body)) > SEGMENTS_MAX:
-        message = f"takes {number} segments; {SEGMENTS_MAX} are allowed"
-        raise Invalid(errors=[FieldFault(field="body", code="too_long", message=message)])
-    if messages.recent(session, caller.id, TEST, timedelta(hours=1), TESTS_PER_HOUR) >= TESTS_PER_HOUR:
-        detail = f"An admin may send {TESTS_PER_HOUR} such messages per hour."
-        raise TooManyRequests(detail, headers={"Retry-After": "600"})
-    sms = Sms(TEST, body.to, body.body, caller.id)
-    state, _ = messages.add(session, sms)
-    trail.add(delivery=sms.id)
-    return QueuedOut(delivery_id=sms.id, state=state)
+    queued = checks.send_test(session, body, caller.id, messages)
+    trail.add(delivery=queued.delivery_id)
+    return queued
 
 
 def _shown(session: Session, phones: Phones, user_id: str) -> PhoneOut:
