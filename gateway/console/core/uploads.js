@@ -9,8 +9,9 @@ const PIECE = 4 * 1024 * 1024, TRIES_MAX = 6, WAIT_MS = 1_000, KEY = "gatehouse.
 const OVER = [404, 410]; // expired, or ended elsewhere: it starts anew
 
 /**
+ * `offset` is what the service said that it stored, `sent` what the browser handed over, for display only. `isUnsure` after a fault: the service is asked first.
  * `waiting` for its turn, `sending`, `paused` by the person, `lost` until the person chooses the file again, `failed` or `done`.
- * @typedef {{key: string, name: string, size: number, modified: number, file: File | null, address: string, offset: number, rate: number,
+ * @typedef {{key: string, name: string, size: number, modified: number, file: File | null, address: string, offset: number, sent: number, isUnsure: boolean, rate: number,
  *   state: "waiting" | "sending" | "paused" | "lost" | "failed" | "done", why: string}} Upload
  */
 
@@ -51,7 +52,7 @@ export function remember() {
   try {
     const { of, open } = JSON.parse(localStorage.getItem(KEY) ?? "{}");
     if (of !== me.value?.id || !Array.isArray(open)) return;
-    uploads.value = [...uploads.value, ...open.filter((one) => !find(one.key)).map((one) => ({ ...one, file: null, rate: 0, state: "lost", why: "" }))];
+    uploads.value = [...uploads.value, ...open.filter((one) => !find(one.key)).map((one) => ({ ...one, file: null, sent: one.offset, isUnsure: true, rate: 0, state: "lost", why: "" }))];
     for (const { key } of open) whereIsIt(key).catch(() => {}); // how much arrived before the page was left
   } catch { /* not what was written here */ }
 }
@@ -61,7 +62,7 @@ export function add(files) {
   for (const file of files) {
     const lost = uploads.value.find((one) => one.state === "lost" && one.name === file.name && one.size === file.size && one.modified === file.lastModified);
     if (lost) change(lost.key, { file, state: "waiting" });
-    else uploads.value = [...uploads.value, { key: newKey(), name: file.name, size: file.size, modified: file.lastModified, file, address: "", offset: 0, rate: 0, state: "waiting", why: "" }];
+    else uploads.value = [...uploads.value, { key: newKey(), name: file.name, size: file.size, modified: file.lastModified, file, address: "", offset: 0, sent: 0, isUnsure: false, rate: 0, state: "waiting", why: "" }];
   }
   work();
 }
@@ -116,16 +117,15 @@ async function upload(key) {
       if (find(key)?.offset !== before) tries = 0;
     } catch (error) {
       const { status = 0, message } = /** @type {any} */ (error);
+      change(key, { sent: find(key)?.offset, isUnsure: true, rate: 0 });
       if (find(key)?.state !== "sending") return;
-      if (OVER.includes(status)) change(key, { address: "", offset: 0 });
+      if (OVER.includes(status)) change(key, { address: "", offset: 0, sent: 0 });
       else if (status === 401) isExpired.value = true;
       if (status === 401 || (status >= 400 && status < 500 && !OVER.includes(status) && ![409, 423, 429].includes(status)) || ++tries > TRIES_MAX) {
-        change(key, { state: "failed", rate: 0, why: message });
+        change(key, { state: "failed", why: message });
         return;
       }
-      change(key, { rate: 0 });
       await new Promise((done) => setTimeout(done, WAIT_MS * 2 ** Math.min(tries, 5) * (0.5 + Math.random() / 2)));
-      await whereIsIt(key).catch(() => {});
     }
   }
 }
@@ -135,15 +135,15 @@ async function step(key) {
   const one = /** @type {Upload} */ (find(key)), file = /** @type {File} */ (one.file);
   if (!one.address) {
     const reply = await send("POST", "/files/uploads", { "Upload-Length": String(file.size), "Upload-Metadata": `filename ${base64(file.name)}${file.type ? `,filetype ${base64(file.type)}` : ""}` });
-    change(key, { address: new URL(reply.getResponseHeader("Location") ?? "", location.origin).pathname });
-  } else if (one.offset === 0 && file.size) {
+    change(key, { address: new URL(reply.getResponseHeader("Location") ?? "", location.origin).pathname, offset: 0, sent: 0, isUnsure: false });
+  } else if (one.isUnsure) {
     await whereIsIt(key);
   }
   const { address, offset } = /** @type {Upload} */ (find(key));
   if (offset < file.size) {
     const piece = file.slice(offset, offset + PIECE), from = performance.now();
-    const reply = await send("PATCH", address, { "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" }, piece, (sent) => change(key, { offset: offset + sent, rate: (sent * 1000) / Math.max(1, performance.now() - from) }));
-    change(key, { offset: Number(reply.getResponseHeader("Upload-Offset")) });
+    const reply = await send("PATCH", address, { "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" }, piece, (sent) => change(key, { sent: offset + sent, rate: (sent * 1000) / Math.max(1, performance.now() - from) }));
+    change(key, stored(reply));
   }
   if (/** @type {Upload} */ (find(key)).offset < file.size) return false;
   change(key, { state: "done", rate: 0, file: null });
@@ -156,7 +156,14 @@ async function whereIsIt(key) {
   const one = find(key);
   if (!one?.address) return;
   const reply = await send("HEAD", one.address, {});
-  change(key, { offset: Number(reply.getResponseHeader("Upload-Offset")) });
+  change(key, stored(reply));
+}
+
+/** How much the service has, by its own word; nothing else may say so. @param {XMLHttpRequest} reply */
+function stored(reply) {
+  const said = reply.getResponseHeader("Upload-Offset"), offset = Number(said);
+  if (!said || !Number.isSafeInteger(offset)) throw Object.assign(new Error("files did not say how much it has."), { status: 0 });
+  return { offset, sent: offset, isUnsure: false };
 }
 
 /** @param {string} text */

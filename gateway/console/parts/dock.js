@@ -50,16 +50,16 @@ function Line({ one }) {
       : one.state === "lost" && html`<button class="btn sm" type="button" onClick=${() => input.current?.click()}>Choose the file</button>
         <input class="vh" type="file" tabindex="-1" aria-label=${`The file ${one.name}`} ref=${input} onChange=${() => add(input.current?.files ?? [])} />`}
     ${isOver ? html`<${Icon} name="check" class="good" />` : html`<button class="btn quiet icon sm" type="button" aria-label=${`Cancel ${one.name}`} onClick=${() => cancel(one.key)}><${Icon} name="x" /></button>`}</span>
-    ${!isOver && html`<progress class=${one.state === "failed" ? "bad" : ""} max=${one.size || 1} value=${one.offset} aria-label=${`Progress of ${one.name}`}></progress>`}</li>`;
+    ${!isOver && html`<progress class=${one.state === "failed" ? "bad" : ""} max=${one.size || 1} value=${one.sent} aria-label=${`Progress of ${one.name}`}></progress>`}</li>`;
 }
 
 /** What there is to say of an upload. @param {import("../core/uploads.js").Upload} one */
 function said(one) {
-  const part = `${size(one.offset)} of ${size(one.size)}`;
+  const part = `${size(one.sent)} of ${size(one.size)}`;
   if (one.state === "done") return size(one.size);
   if (one.state === "failed") return one.why;
   if (one.state === "lost") return `Stopped at ${part}. Choose the same file to go on.`;
   if (one.state === "paused") return `Paused at ${part}`;
   if (one.state === "waiting") return `${size(one.size)}, waits`;
-  return one.rate ? `${part}, ${size(one.rate)}/s, ${Math.ceil((one.size - one.offset) / one.rate)} s left` : part;
+  return one.rate ? `${part}, ${size(one.rate)}/s, ${Math.ceil((one.size - one.sent) / one.rate)} s left` : part;
 }
