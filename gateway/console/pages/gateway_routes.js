@@ -6,6 +6,7 @@ import { count, words } from "../core/format.js";
 import { go, hrefWith, place } from "../core/router.js";
 import { html, useEffect, useState } from "../core/view.js";
 import { Facts } from "../parts/drawer.js";
+import { Search } from "../parts/search.js";
 import { NothingMatches, Table } from "../parts/table.js";
 import { Empty, Failure, Icon, State } from "../parts/ui.js";
 import { useWhole } from "./gateway_rows.js";
@@ -13,14 +14,14 @@ import { useWhole } from "./gateway_rows.js";
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const ROLES = [["", "without a token"], ["user", "as a user"], ["admin", "as an admin"]];
 const OUTCOMES = /** @type {Record<string, [string, string]>} */ ({ forwarded: ["success", "Forwarded"], refused: ["refused", "Refused"], own: ["open", "The gateway itself responds"] });
-const TYPING_MS = 250, KIB = 1024;
+const KIB = 1024;
 
 export function Routes() {
   const { q = "" } = place.value.query;
   const list = useWhole("/gateway/routes", (data) => data.routes.map((/** @type {any} */ one) => ({ ...one, id: one.name })).filter((/** @type {any} */ one) => matches(one, q)), [q]);
   const empty = q ? html`<${NothingMatches} noun="routes" filters=${`“${q}” in its path, target or role`} clear=${hrefWith({ q: "" })} />` : html`<${Empty} icon="gateway" title="No routes"><p>The routes file has no route.</p><//>`;
   return html`<div class="stack"><${Explain} />
-    <section class="stack mid" aria-label="Routes at work"><${Filter} q=${q} />
+    <section class="stack mid" aria-label="Routes at work"><div class="toolbar"><${Search} label="Filter routes" placeholder="Path, target or role" /></div>
       <${Table} caption="Routes at work, in the order of the file" columns=${COLUMNS} list=${list} noun="route" empty=${empty} /></section></div>`;
 }
 
@@ -48,19 +49,6 @@ function Who({ route }) {
 function size(bytes) {
   const [unit, per] = bytes >= KIB ** 3 ? ["GiB", KIB ** 3] : bytes >= KIB ** 2 ? ["MiB", KIB ** 2] : ["KiB", KIB];
   return `${count(Math.round((bytes / Number(per)) * 10) / 10)} ${unit}`;
-}
-
-/** @param {{q: string}} props */
-function Filter({ q }) {
-  const [typed, setTyped] = useState(q);
-  useEffect(() => { setTyped(q); }, [q]);
-  useEffect(() => {
-    if (typed.trim() === q) return undefined;
-    const timer = setTimeout(() => go(hrefWith({ q: typed.trim() }), { replace: true }), TYPING_MS);
-    return () => clearTimeout(timer);
-  }, [typed]);
-  return html`<div class="toolbar"><div class="search" role="search"><${Icon} name="search" /><input class="input" type="search" aria-label="Filter routes" placeholder="Path, target or role" maxlength="100" value=${typed}
-    onInput=${(/** @type {any} */ event) => setTyped(event.currentTarget.value)} /></div></div>`;
 }
 
 /** Steps as facts; the lines that the service would receive stand together. @param {{name: string, text: string}[]} steps @returns {[string, any][]} */

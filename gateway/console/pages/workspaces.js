@@ -4,16 +4,17 @@
 import { withQuery } from "../core/api.js";
 import { words } from "../core/format.js";
 import { useList, useThing } from "../core/list.js";
-import { go, hrefWith, place } from "../core/router.js";
+import { hrefWith, place } from "../core/router.js";
 import { computed, html, useEffect, useMemo, useState } from "../core/view.js";
 import { later } from "../parts/later.js";
+import { Search } from "../parts/search.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
 import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
 
 const Drawer = later(() => import("./workspace_drawer.js"), "WorkspaceDrawer"), Ask = later(() => import("./workspaces_ask.js"), "Ask");
 const Cost = later(() => import("./workspaces_cost.js"), "Cost"), Savings = later(() => import("./workspaces_cost.js"), "Savings");
 const Sync = later(() => import("./workspaces_sync.js"), "Sync"), Advice = later(() => import("./workspaces_advice.js"), "Advice");
-const TYPING_MS = 250, UNUSED_DAYS = 30, NONE = { q: "", state: "", mode: "", bundle: "", unused: "", gone: "", open: "" };
+const UNUSED_DAYS = 30, NONE = { q: "", state: "", mode: "", bundle: "", unused: "", gone: "", open: "" };
 const MODES = /** @type {Record<string, string>} */ ({ ALWAYS_ON: "Always on", AUTO_STOP: "By the hour", MANUAL: "By hand" });
 
 /** @param {string | null} mode */
@@ -68,17 +69,9 @@ export function MachineState({ of, gone }) {
 /** @param {{query: Record<string, string>}} props */
 function Filters({ query }) {
   const options = useThing("/workspaces/filters/options").data.value;
-  const [typed, setTyped] = useState(query.q ?? "");
-  useEffect(() => { setTyped(query.q ?? ""); }, [query.q]);
-  useEffect(() => {
-    if (typed.trim() === (query.q ?? "")) return undefined;
-    const timer = setTimeout(() => go(hrefWith({ q: typed.trim(), open: "" }), { replace: true }), TYPING_MS);
-    return () => clearTimeout(timer);
-  }, [typed]);
   /** @param {string} name @param {string} label @param {string[] | undefined} values @param {(value: string) => string} word */
   const menu = (name, label, values, word) => values?.length ? html`<${FilterMenu} id=${`filter-${name}`} label=${label} options=${values.map((one) => ({ word: word(one), href: hrefWith({ [name]: one, open: "" }) }))} />` : null;
-  return html`<div class="toolbar"><div class="search" role="search"><${Icon} name="search" /><input class="input" type="search" aria-label="Search machines" placeholder="Person, machine or address" maxlength="100" value=${typed}
-      onInput=${(/** @type {any} */ event) => setTyped(event.currentTarget.value)} /></div>
+  return html`<div class="toolbar"><${Search} label="Search machines" placeholder="Person, machine or address" />
     ${query.state && html`<${Chip} name="State" value=${words(query.state)} without=${hrefWith({ state: "", open: "" })} />`}
     ${query.mode && html`<${Chip} name="Mode" value=${modeWord(query.mode)} without=${hrefWith({ mode: "", open: "" })} />`}
     ${query.bundle && html`<${Chip} name="Bundle" value=${query.bundle} without=${hrefWith({ bundle: "", open: "" })} />`}
