@@ -16,6 +16,7 @@ from services.audit.tree import TileMissing
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
+from shared.work.duties import FAILURES, SUCCESS
 
 TICK_SECONDS = 1.0
 OPEN_SECONDS = 3600.0
@@ -38,9 +39,12 @@ class Duty:
         self._due = time.monotonic() + self._seconds
         try:
             self._work()
+            SUCCESS.labels(self._name).set(time.time())
         except Problem as error:
+            FAILURES.labels(self._name).inc()
             log.warning("audit_duty_failed", duty=self._name, error=repr(error))
         except Exception:
+            FAILURES.labels(self._name).inc()
             # Catch any error, because the duty would never run again if its thread ended.
             log.exception("audit_duty_failed", duty=self._name)
 
