@@ -15,7 +15,7 @@ import yaml
 
 from gatehouse import dashboards
 from tests import support
-from tests.suite.accounts import LAPTOP, register
+from tests.suite.accounts import LAPTOP, PASSWORD, register
 from tests.suite.conftest import ROOT, Suite, running_suite
 
 pytestmark = pytest.mark.prove
@@ -31,7 +31,7 @@ FAILURES = ',status=~"5.."'  # of which a sound suite has none
 async def prometheus(suite: Suite, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Start a Prometheus that finds the suite as docs/operations.md says."""
     (program,) = support.need("prometheus")
-    secret = {"authorization": {"credentials": TOKEN}}
+    secret = {"authorization": {"type": "Bearer", "credentials": TOKEN}}
     gateway = suite.url.removeprefix("http://")
     services = {"url": f"{suite.url}/metrics/targets", "refresh_interval": "1s", **secret}
     config = {
@@ -92,6 +92,8 @@ async def live(suite: Suite) -> None:
         assert (await client.post("/tickets", json=ticket, headers=person.headers)).status_code == 201
         wrong = {"email": person.email, "password": "another password"}
         assert (await client.post("/auth/login", json=wrong)).status_code == 401
+        right = {"email": person.email, "password": PASSWORD}
+        assert (await client.post("/auth/login", json=right)).status_code == 200
         assert (await client.get("/orders")).status_code == 401
 
 
