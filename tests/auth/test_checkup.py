@@ -12,7 +12,9 @@ from shared.testing import TEST_INTERNAL_SECRET
 
 
 def test_an_old_signing_key_is_a_warning(make_settings: Callable[..., Settings], database_url: str) -> None:
-    settings = make_settings(Settings, database_url=database_url, key_secret=TEST_INTERNAL_SECRET)
+    settings = make_settings(
+        Settings, database_url=database_url, jwt_secret=None, key_secret=TEST_INTERNAL_SECRET
+    )
     assert [*checkup.checks(settings)] == []
     database = Database(database_url)
     SigningKeys(settings, database).prepare()
