@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +13,7 @@ from gateway.forwarding.client_protocol import GatewayProtocol
 from gateway.runtime.certificate import Certificate
 from gateway.runtime.gateway import Gateway
 from gateway.settings import Settings
-from shared.process.server import Listener, Opening, State
+from shared.process.server import Listener, Opening, PortError, State, bound_socket, exit_without_port
 
 GOODBYE_SECONDS = 2.0  # to answer our close_notify
 BACKLOG = 2048
@@ -41,11 +40,7 @@ class HttpsPort:
 
     def open(self, app_state: dict[str, Any]) -> None:
         settings = self._gateway.settings
-        self._socket = socket.create_server(
-            (settings.host, settings.tls_port),
-            backlog=BACKLOG,
-            reuse_port=settings.workers > 1,  # each worker has its own socket
-        )
+        self._socket = _listening(settings)
         self._socket.setblocking(False)
         self._accepting = asyncio.create_task(self._accept(self._socket, app_state))
         self._gateway.spawn(self._certificate.watch())
@@ -117,10 +112,16 @@ def refuse_taken_port(settings: Settings) -> None:
     if settings.tls_cert is None:
         return
     try:
-        with socket.create_server((settings.host, settings.tls_port), reuse_port=settings.workers > 1):
-            pass
+        _listening(settings).close()
+    except PortError as error:
+        exit_without_port(settings, error)
+
+
+def _listening(settings: Settings) -> socket.socket:
+    host, port = settings.host, settings.tls_port
+    try:
+        listening = bound_socket(host, port, shared=settings.workers > 1)  # each worker has its own
+        listening.listen(BACKLOG)
     except OSError as error:
-        reason = f"cannot listen on {settings.host}:{settings.tls_port} ({error.strerror})"
-        advice = "Stop the process that uses it, or set TLS_PORT to a free one."
-        sys.stderr.write(f"gateway: {reason}. {advice}\n")
-        sys.exit(4)
+        raise PortError(host, port, "TLS_PORT", error) from error
+    return listening

@@ -46,6 +46,14 @@ class State(ServerState):
         self.ending = asyncio.Event()  # set when draining begins
 
 
+class PortError(OSError):
+    """A port cannot be listened on; the message says why, and names the setting of the port."""
+
+    def __init__(self, host: str, port: int, setting: str, error: OSError) -> None:
+        reason = f"cannot listen on {host}:{port} ({error.strerror})"
+        super().__init__(f"{reason}. Stop the process that uses the port, or set {setting} to a free one.")
+
+
 class Listener(Protocol):
     """Another port, closed when draining begins."""
 
@@ -198,7 +206,7 @@ def serve(
     except KeyboardInterrupt:
         pass  # uvicorn has handled Ctrl-C, and raises it again at the end
     except OSError as error:
-        _exit_without_port(settings, error)
+        exit_without_port(settings, error)
     if not server.started:
         sys.exit(3)
 
@@ -212,21 +220,32 @@ def listen(settings: ProcessSettings, *, shared: bool = False) -> socket.socket:
     if inherited is not None:
         return socket.socket(fileno=int(inherited))
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
-        listening.bind(address)
+        listening = bound_socket(settings.host, settings.port, shared=shared)
     except OSError as error:
-        _exit_without_port(settings, error)
+        exit_without_port(settings, error)
     listening.set_inheritable(True)
     return listening
 
 
-def _exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
-    reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
-    advice = "Stop the process that uses the port, or set PORT to a free one."
-    sys.stderr.write(f"{settings.service}: {reason}. {advice}\n")
+def bound_socket(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Return a socket that is bound to a port of an IPv4 or IPv6 host, but does not listen yet."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
+    """Exit with 4 and a message that says what to do; without another name, PORT is at fault."""
+    if not isinstance(error, PortError):
+        error = PortError(settings.host, settings.port, "PORT", error)
+    sys.stderr.write(f"{settings.service}: {error}\n")
     sys.exit(4)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 
 from gatehouse.certificate import write_pair
+from gateway.forwarding.tls import refuse_taken_port
 from gateway.runtime import certificate as certificates
 from gateway.settings import Settings
 from shared.process.settings import SettingsFaults
 from tests import support as programs
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
-from tests.gateway.support import RunningGateway, eventually
+from tests.gateway.support import RunningGateway, Wire, eventually
 from tests.support import free_port
 
 PROJECT = Path(__file__).parents[2]
@@ -107,6 +109,41 @@ async def test_websocket_frames_pass_both_ways(
     assert (await wire.head()).status == 101
     await wire.send(b"\x81\x81\x00\x00\x00\x00a")
     assert await wire.reader.readexactly(7) == b"\x81\x81\x00\x00\x00\x00a"
+
+
+async def test_host_may_be_an_ipv6_address(secure: Callable[..., Any], tmp_path: Path) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
+            port = probe.getsockname()[1]
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    gateway = await secure(host="::1", tls_port=port)
+    connecting = asyncio.open_connection("::1", port, ssl=trusting(tmp_path), server_hostname="localhost")
+    wire = Wire(*await connecting)
+    assert (await wire.request("GET", "/open")).status == 200
+    await wire.close()
+    with pytest.raises(SystemExit, match="4"):
+        refuse_taken_port(gateway.settings)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before_the_start", "during_the_start"])
+def test_taken_port_stops_the_start_with_its_name(early: bool, backend: Backend, tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(routes(backend))
+    environment = os.environ | {name.upper(): str(value) for name, value in pair(tmp_path).items()}
+    environment |= {"ROUTES_FILE": str(tmp_path / "routes.yaml"), "DATA_DIR": str(tmp_path)}
+    check = "" if early else "gateway.refuse_taken_port = lambda _: None; "
+    start = [sys.executable, "-c", f"import gateway.__main__ as gateway; {check}gateway.main()"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment |= {"TLS_PORT": str(port), "PORT": str(free_port()), "ADMIN_PORT": "0"}
+        ended = subprocess.run(
+            start, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 4
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith(f"gateway: cannot listen on 127.0.0.1:{port} (Address already in use).")
+    assert told.endswith("or set TLS_PORT to a free one.")
+    assert "Traceback" not in ended.stderr
 
 
 async def test_bad_and_slow_handshakes_are_counted_bounded_and_ended(secure: Callable[..., Any]) -> None:
