@@ -27,7 +27,7 @@ TIMESTAMP = Gauge(
 
 log = structlog.get_logger(__name__)
 
-Signature = tuple[tuple[int, int, int], ...]
+Signature = tuple[tuple[int, ...], ...]
 
 
 class CertificateError(Exception):
@@ -83,7 +83,8 @@ class Certificate:
             found = [file.stat() for file in (self._certificate, self._key)]
         except OSError:
             return None  # it may be about to be replaced
-        return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+        # A changed owner or mode may make a file readable, and changes only st_ctime.
+        return tuple((each.st_mtime_ns, each.st_ctime_ns, each.st_size, each.st_ino) for each in found)
 
 
 def first_certificate(settings: Settings) -> Certificate | None:

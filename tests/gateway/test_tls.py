@@ -190,6 +190,31 @@ async def test_renewed_pair_is_used_by_new_connections_and_a_misfit_is_not(
     assert (await wire.request("GET", "/open")).status == 200  # the old connection is still there
 
 
+async def test_renewed_pair_is_used_once_its_mode_lets_the_gateway_read_it(
+    secure: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "POLL_SECONDS", 0.01)
+    gateway = await secure()
+    key, real = tmp_path / "key.pem", certificates.Certificate._load
+
+    def load(certificate: certificates.Certificate) -> ssl.SSLContext:
+        if key.stat().st_mode & 0o777 == 0:  # root could read it
+            raise certificates.CertificateError("Permission denied")
+        return real(certificate)
+
+    monkeypatch.setattr(certificates.Certificate, "_load", load)
+    (tmp_path / "new").mkdir()
+    pair(tmp_path / "new")
+    (tmp_path / "new" / "key.pem").chmod(0)
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / "new" / name).replace(tmp_path / name)
+    await eventually(lambda: certificates.SUCCESS._value.get() == 0)
+
+    key.chmod(0o600)
+    await eventually(lambda: certificates.SUCCESS._value.get() == 1)
+    assert (await (await gateway.connect(trusting(tmp_path))).request("GET", "/open")).status == 200
+
+
 async def test_requests_under_way_end_before_the_gateway_does(
     start_backend: StartBackend, start_gateway: Start, tmp_path: Path
 ) -> None:
