@@ -32,6 +32,9 @@ class Wire:
     def is_closing(self) -> bool:
         return self.closed
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
