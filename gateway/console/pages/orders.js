@@ -3,7 +3,7 @@
 
 import { withQuery } from "../core/api.js";
 import { isAdmin } from "../core/app_state.js";
-import { amount, shortened, words } from "../core/format.js";
+import { money, shortened, words } from "../core/format.js";
 import { addCommands } from "../core/keys.js";
 import { useList } from "../core/list.js";
 import { go, hrefWith, place } from "../core/router.js";
@@ -37,7 +37,7 @@ const columns = () => [
   { head: "Product", class: "c1 cut", cell: (row) => html`<a class="rowlink" href=${hrefWith({ open: row.id, do: "" })}>${row.product_name}</a>` },
   ...(isAdmin.value ? [{ head: "Customer", class: "opt mono muted nowrap", cell: (/** @type {any} */ row) => html`<span title=${row.user_id}>${shortened(row.user_id)}</span>` }] : []),
   { head: "Quantity", class: "num opt", cell: (row) => row.quantity },
-  { head: "Total", class: "num c2 nowrap", cell: (row) => html`<span class="faint">${row.currency} </span>${amount(row.total_price, row.currency)}` },
+  { head: "Total", class: "num c2 nowrap", cell: (row) => money(row.total_price, row.currency) },
   { head: "State", class: "c4", cell: (row) => html`<${State} of=${row.status} />` },
   { head: "Age", class: "num muted nowrap c3", cell: (row) => html`<${Ago} at=${row.created} />` },
 ];
