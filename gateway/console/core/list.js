@@ -55,11 +55,13 @@ export class List {
 
   /** Replace one row where it stands. @param {Row} row */
   put(row) {
+    this.etag = null; // the rows here are no longer those of the tag
     this.rows.value = this.rows.value?.map((one) => (one.id === row.id ? { ...one, ...row } : one)) ?? null;
   }
 
   /** Take one row out of the list. @param {string} id */
   remove(id) {
+    this.etag = null;
     this.rows.value = this.rows.value?.filter((one) => one.id !== id) ?? null;
   }
 
@@ -84,12 +86,12 @@ export class List {
       const { data, etag, status } = await get(this.path, { known: this.etag, signal: this.abort.signal });
       staleSince.value = 0;
       if (status === 304) return;
-      this.etag = etag;
       const known = new Map([...this.fresh.value, ...(this.rows.value ?? [])].map((row) => [row.id, row]));
       const arrived = data.filter((/** @type {Row} */ row) => !known.has(row.id));
       if (arrived.length) this.fresh.value = [...arrived, ...this.fresh.value];
       const changed = data.filter((/** @type {Row} */ row) => known.has(row.id) && JSON.stringify(known.get(row.id)) !== JSON.stringify(row));
       for (const row of changed) this.put(row);
+      this.etag = etag;
     } catch {
       if (!this.abort.signal.aborted && !staleSince.value) staleSince.value = Date.now();
     }

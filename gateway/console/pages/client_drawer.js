@@ -42,7 +42,7 @@ export function ClientDrawer({ id, list, onSecret }) {
     ${(asked === "disable" || asked === "delete") && html`<${Decision} kind=${asked} client=${client} onAway=${close} onDone=${(/** @type {any} */ data) => {
       close();
       if (data) return show(data);
-      list.rows.value = list.rows.value?.filter((row) => row.id !== id) ?? null;
+      list.remove(id);
       return go(hrefWith({ open: "" }), { replace: true });
     }} />`}
     ${asked === "enable" && html`<${Decision} kind="enable" client=${client} onAway=${close} onDone=${(/** @type {any} */ data) => { close(); show(data); }} />`}`;

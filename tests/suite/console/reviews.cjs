@@ -36,7 +36,7 @@ async function asStaff({ given, page, drawer, press, done, down, go, expectRefus
   await page.getByRole("link", { name: "Approved" }).click();
   await page.getByRole("link", { name: first, exact: true }).click();
   await press("Hide review");
-  await page.getByRole("status").getByRole("button", { name: "Undo" }).last().click();
+  await page.locator(".toast", { hasText: `Hidden: ${first}` }).getByRole("button", { name: "Undo" }).click();
   await page.getByRole("link", { name: first, exact: true }).waitFor();
   done("hid a review, and took it back");
 
