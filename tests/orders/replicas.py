@@ -31,9 +31,10 @@ class Replica:
         self._environment = service_environment(folder, self.port, DATABASE_URL=database_url)
         self._life = ExitStack()
 
-    def start(self, dies_at: str = "") -> None:
+    def start(self, dies_at: str = "", **settings: str) -> None:
         """Start it, and wait until it responds. It kills itself when it first reaches the step."""
-        environment = self._environment | ({"GATEHOUSE_FAILPOINT": dies_at} if dies_at else {})
+        failpoint = {"GATEHOUSE_FAILPOINT": dies_at} if dies_at else {}
+        environment = self._environment | failpoint | settings
         self._life = ExitStack()
         self._process = self._life.enter_context(forked("services.orders", environment=environment))
         assert support.eventually(self._responds, seconds=SECONDS), self._process.output
