@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,6 @@ from websockets.typing import Subprotocol
 from shared.ids import new_id
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, token
 from tests import support
-from tests.shared.processes import Forked, fork
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS, END_SECONDS = 180, 30  # a busy machine took 26 s to start one service
@@ -46,7 +46,7 @@ class Service:
             "AUDIT_URL": "http://127.0.0.1:9",
             **settings,
         }
-        self._process: Forked | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log"
 
     @property
@@ -64,7 +64,13 @@ class Service:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = fork("services.terminal", environment=self._environment, output=log.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.terminal"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
         assert support.eventually(self._answers_or_ended, seconds=START_SECONDS), self.log.read_text()
         assert self._process.poll() is None, self.log.read_text()
 
@@ -89,7 +95,7 @@ class Service:
         finally:
             kill_holders(self.folder)
 
-    def _end(self, process: Forked) -> None:
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
             process.wait(END_SECONDS)
