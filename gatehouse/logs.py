@@ -141,10 +141,12 @@ def _lines_of(file: str) -> Iterator[str]:
 def _lines_of_containers() -> Iterator[str]:
     program = shutil.which("docker-compose")
     command = [program] if program else ["docker", "compose"]
-    if not Path("docker-compose.yml").exists() or not (program or shutil.which("docker")):
+    # Only `make env` makes the checkout one of containers.
+    is_there = all(Path(name).exists() for name in ("docker-compose.yml", ".env"))
+    if not is_there or not (program or shutil.which("docker")):
         raise NoLogs(
             "set LOG_FILE as for `gatehouse up`, name files with --file, or run this where "
-            "docker-compose.yml is; journalctl -o cat -u gatehouse | gatehouse logs ID --file - "
+            "docker-compose.yml and .env are; journalctl -o cat -u gatehouse | gatehouse logs ID --file - "
             "reads a journal"
         )
     return _lines_of_command([*command, "logs", "--no-color"])

@@ -55,6 +55,7 @@ def _moved(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace) -> "Move":
     from gatehouse.backup import NotDone, parts
+    from gatehouse.move.databases import is_known
     from gatehouse.move.moving import Move
 
     try:
@@ -64,6 +65,11 @@ def _chosen(arguments: argparse.Namespace) -> "Move":
     url = _from_file(arguments.to)
     if not url and not arguments.cancel:
         raise NotMoved("name the new database: --to postgresql://user:password@host/database")
+    if url and not is_known(url):
+        raise NotMoved(
+            "--to is no URL of a database, such as postgresql://user:password@host/database or "
+            "sqlite:////absolute/file.db; nothing was changed"
+        )
     other = "postgresql://" if part.url.startswith("sqlite") else "sqlite:///none"
     return Move(part.name, part.url, url or other, part.migrations, _say)
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Table
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from gatehouse.move.rows import Sum
 from shared.data.migrate import UNFINISHED_MOVE
@@ -87,6 +88,14 @@ class Target(Database, Protocol):
 
 def kind_of(url: str) -> str:
     return make_url(url).get_backend_name()
+
+
+def is_known(url: str) -> bool:
+    """Whether this is the URL of a database that services can use."""
+    try:
+        return kind_of(url) in ("sqlite", "postgresql")
+    except ArgumentError:
+        return False
 
 
 def masked(url: str) -> str:

@@ -71,6 +71,9 @@ def test_lines_of_containers_and_of_standard_input_are_read(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (tmp_path / "docker-compose.yml").touch()
+    assert cli.main(["logs", ID]) == 2  # a checkout in which the suite does not run in containers
+    assert "set LOG_FILE" in capsys.readouterr().err
+    (tmp_path / ".env").touch()
     program = tmp_path / "docker-compose"
     lines = f"gateway_1  | {GATEWAY}\norders_1   | {ORDERS}\n"
     program.write_text(f"#!/bin/sh\ntest \"$*\" = 'logs --no-color' || exit 1\ncat <<'LINES'\n{lines}LINES\n")

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from sqlmodel import Session
 
+from gatehouse import cli
 from gatehouse.move import NotMoved
 from gatehouse.move.moving import Move
 from gatehouse.move.postgresql import Postgresql
@@ -276,6 +277,13 @@ class TestRefused:
             connection.execute("CREATE TABLE notes_of_the_operator (id text)")
         with pytest.raises(NotMoved, match="notes_of_the_operator"):
             move("users", source, make_database()).run()
+
+    @pytest.mark.parametrize("url", ["nonsense", "mysql://me:secret@host/orders"])
+    def test_what_is_no_url_of_a_database(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["move", "orders", "--to", url]) != 0
+        told = capsys.readouterr().err
+        assert "no URL of a database" in told
+        assert "secret" not in told
 
     def test_the_same_kind_of_database(self, tmp_path: Path) -> None:
         with pytest.raises(NotMoved, match="not from sqlite to sqlite"):
