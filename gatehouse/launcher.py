@@ -5,7 +5,6 @@ import errno
 import json
 import re
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from gatehouse.logfile import LogFile
 from gatehouse.plan import Logging, NoPlan, Plan, Planned
+from gatehouse.ports import fault_of_binding
 from gatehouse.programs import GATEWAY
 from gatehouse.reloading import Reloader
 from gatehouse.scheduled import ScheduledBackups
@@ -243,17 +243,13 @@ def _port_faults(programs: Sequence[Planned]) -> list[tuple[Planned, str]]:
 
 def _port_fault(program: Planned) -> str | None:
     host, port = program.host, program.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return f"port {port} is taken"
-        own = program.name.upper()
-        return f"cannot listen on {host}:{port} ({error.strerror}); check {own}_HOST and {own}_PORT"
-    return None
+    fault = fault_of_binding(host, port)
+    if fault is None:
+        return None
+    if fault.errno == errno.EADDRINUSE:
+        return f"port {port} is taken"
+    own = program.name.upper()
+    return f"cannot listen on {host}:{port} ({fault.strerror}); check {own}_HOST and {own}_PORT"
 
 
 def _another_port(program: Planned) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from gatehouse.ports import fault_of_binding
 from gatehouse.programs import GATEWAY, Program
 from shared.process.checkup import ASK_SECONDS, Finding, fault, good, warning
 
@@ -27,7 +28,7 @@ def port(program: Program) -> Iterator[Finding]:
     """Check that the port is free, or that this program has it."""
     name, host, number = f"{program.name} port", program.settings.host, program.settings.port
     address = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104 - no binding
-    taken = _fault_of_binding(host, number)
+    taken = fault_of_binding(host, number)
     if taken is None:
         yield good(name, f"{number} is free; {program.name} does not run")
     elif taken.errno != errno.EADDRINUSE:
@@ -49,17 +50,6 @@ def port(program: Program) -> Iterator[Finding]:
             yield _skewed(name, skew)
         else:
             yield good(name, f"{program.name} runs on {number} and is ready")
-
-
-def _fault_of_binding(host: str, number: int) -> OSError | None:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error
-    return None
 
 
 def _answer(host: str, number: int, name: str) -> tuple[bool, float] | None:
