@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from contracts.deliveries import DeliveryBounced, DeliveryFailed
 from contracts.invoices import InvoiceIssued
 from contracts.support import (
     ReviewDeleted,
@@ -85,7 +86,7 @@ class _OfOneService(Event):
 
 
 class ExportContinued(_OfOneService):
-    """A service has sent a portion of its part; when it receives this from itself, it sends the next."""
+    """A service has sent a portion of its part. It sends the next one when this event comes back to it."""
 
     topic = "export.continued"
 
@@ -190,7 +191,7 @@ class ProductChanged(Event):
 
 
 class ProductDeleted(Event):
-    """A product that was never ordered nor in stock was deleted."""
+    """A product was deleted; no order and no stock move names it."""
 
     topic = "product.deleted"
     key = "product_id"
@@ -296,7 +297,8 @@ class FileDeleted(Event):
 class SyncFinished(Event):
     """A sync of AWS accounts ended: completed, partial or failed.
 
-    The first scan of an account and region emits no `workspace.found` events.
+    The first scan of an account and region emits no `workspace.found` events. `gone` counts everything that
+    AWS no longer lists, such as prices; `workspaces_gone` counts only WorkSpaces.
     """
 
     topic = "sync.finished"
@@ -310,6 +312,7 @@ class SyncFinished(Event):
     changed: int
     gone: int
     accounts: tuple[str, ...]
+    workspaces_gone: int = 0
 
 
 class WorkspaceFound(Event):
@@ -362,6 +365,7 @@ OF_SUPPORT = (
     *(ReviewWritten, ReviewModerated, ReviewDeleted),
     StaffChanged,
 )
+OF_DELIVERIES = (DeliveryFailed, DeliveryBounced)
 _EXPORTS = (ExportRequested, ExportContinued)
 
 # Services that are not listed receive nothing. The URLs are those of a suite on one machine; NAME_URL
@@ -384,7 +388,7 @@ SUBSCRIBERS = {
         OrderPlaced,
         OrderChanged,
         InvoiceIssued,
-        SyncFinished,
+        *(StockLow, SyncFinished),
         *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue),
         ReviewModerated,
         StaffChanged,

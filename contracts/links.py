@@ -23,6 +23,6 @@ def open_link(secrets: Sequence[str], mail_id: str, sealed: str) -> str:
     return _sealer(tuple(secrets)).open(sealed, _PLACE, mail_id)
 
 
-@lru_cache(2)  # deriving its keys takes longer than what is done with them
+@lru_cache(2)  # deriving the keys takes longer than using them
 def _sealer(secrets: tuple[str, ...]) -> Sealer:
     return Sealer(_SERVICE, secrets)

@@ -34,7 +34,7 @@ SCOPES = {
     "admin:users": "As an admin: manage everyone's profiles and accounts",
     "admin:settings": "As an admin: see and change the settings of the system",
     "admin:team": "As an admin: see and change everyone's entry in the team directory",
-    "admin:dashboard": "As an admin: see these numbers of everyone",
+    "admin:dashboard": "As an admin: see a few numbers about everyone's orders, files, tickets and more",
     "admin:orders": "As an admin: see and change everyone's orders",
     "admin:products": "As an admin: manage products and their stock",
     "admin:audit": "As an admin: see the whole audit log, verify it and keep it from being erased",
@@ -42,5 +42,6 @@ SCOPES = {
     "admin:notifications": "As an admin: send notifications to everyone",
     "admin:support": "As support staff: see and answer the tickets of everyone, and moderate reviews",
     "admin:gateway": "As an admin: see the state, the routes and the latest errors of the gateway",
+    "admin:events": "As an admin: see, replay and drop events between services that could not be delivered",
     "admin:terminal": "As an admin: see and stop everyone's boxes",
 }

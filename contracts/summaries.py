@@ -38,7 +38,7 @@ class Summary(RootModel[dict[str, int]]):
 
 
 def summary_operation(rows_of: RowsOf) -> Operation:
-    """Return the operation. `rows_of` returns what to count of a person, or with None of everybody."""
+    """Return the operation. `rows_of` returns what to count for a person, or with None for everybody."""
 
     def show_summary(query: AskSummary, session: Session) -> Summary:
         """Return a few numbers about a person, or about everybody."""

@@ -98,7 +98,10 @@ class ReviewWritten(ReviewState):
 
 
 class ReviewModerated(ReviewState):
-    """A moderator decided about a review; without `by`, it was hidden because people reported it."""
+    """A moderator decided about a review.
+
+    Without `by`, it was hidden because people reported it, or approved because all reviews are.
+    """
 
     topic = "review.moderated"
 

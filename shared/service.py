@@ -29,12 +29,12 @@ from shared.errors import (
     problem_body,
 )
 from shared.events import Events
-from shared.events.inbox import Inbox
 from shared.events.spine import Spine
-from shared.http.endpoints import Chassis, Endpoint, FixedPaths, resources
+from shared.http.endpoints import Chassis, Endpoint
 from shared.http.idempotency import IdempotencyStore
 from shared.http.openapi import document
 from shared.http.operations import Operation
+from shared.http.resources import FixedPaths, resources
 from shared.http.sockets import Socket, socket_routes
 from shared.http.streams import Streams
 from shared.identity.revocations import Follower, Revocations
@@ -45,6 +45,7 @@ from shared.process.observe import REQUEST_ID, ROUTE, Observe, configure_logging
 from shared.process.server import WebSockets, serve
 from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 from shared.process.vitals import Vitals
+from shared.tracing.setup import tracing
 
 S = TypeVar("S", bound=ServiceSettings)
 Check = Callable[[], None]
@@ -111,13 +112,13 @@ def create_service(
             Database: database,
             Streams: Streams(revocations),
             type(settings): settings,
-            **({Inbox: spine.inbox} if spine else {}),
+            **(spine.provided if spine else {}),
             **(provide or {}),
         },
         recorder=spine.recorder if spine else None,
         disk=disk,
     )
-    operations = [*operations, *(events.operations() if events else [])]
+    operations = [*operations, *(events.operations(settings.service) if events else [])]
     endpoints = _endpoints(operations, chassis)
 
     @asynccontextmanager
@@ -125,7 +126,7 @@ def create_service(
         try:
             for start in on_start:
                 await database.in_thread(start)
-            async with _all_of([follower, _vitals(database), *_in_background(settings, spine, beside)]):
+            async with _all_of([follower, *_in_background(settings, database, spine, beside)]):
                 yield
         finally:
             await _close(database, client, on_stop)
@@ -135,16 +136,19 @@ def create_service(
     return Service(routes, lifespan, (lambda app: in_front(app, revocations)) if in_front else None)
 
 
-def _vitals(database: Database) -> Vitals:
-    return Vitals([Measures(database).look])
-
-
 def _in_background(
-    settings: ServiceSettings, spine: Spine | None, beside: Sequence[AbstractAsyncContextManager[object]]
+    settings: ServiceSettings,
+    database: Database,
+    spine: Spine | None,
+    beside: Sequence[AbstractAsyncContextManager[object]],
 ) -> list[AbstractAsyncContextManager[object]]:
+    watched: list[AbstractAsyncContextManager[object]] = [
+        tracing(settings.service, settings.internal_secrets[0]),
+        Vitals([Measures(database).look]),
+    ]
     if settings.background == "off":
-        return []
-    return [*([spine.running()] if spine else []), *beside]
+        return watched
+    return [*watched, *([spine.running()] if spine else []), *beside]
 
 
 @asynccontextmanager

@@ -17,16 +17,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import structlog
 from sqlalchemy import DateTime, Engine, Select, String, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection, Dialect, ExceptionContext, make_url
+from sqlalchemy.engine import URL, Connection, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Session
 
-from shared.data import pausing
+from shared.data import pausing, traced
+from shared.data.postgresql import CACHED_STATEMENTS, create_postgresql
+from shared.data.reading import LookUps, Reader, Readers
 from shared.data.together import Together
 from shared.errors import DiskFull, Overloaded, Unavailable
 from shared.process.threads import Threads
+from shared.tracing import spans
 
 log = structlog.get_logger(__name__)
 
@@ -37,21 +40,9 @@ WAITING_MAX = 1_000
 SQLITE_READERS = 4
 POSTGRESQL_CONNECTIONS = 10
 BUSY_TIMEOUT_MS = 10_000
-CACHED_STATEMENTS = 500
 BACKGROUND_THREADS = 4
 BACKGROUND_NICE = 5
 SWITCH_SECONDS = 0.0005
-
-
-# libpq's timeouts: for connecting, for idle connections, and for unacknowledged data.
-_WATCHED = {
-    "connect_timeout": 4,  # seconds
-    "keepalives": 1,
-    "keepalives_idle": 4,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 9_000,  # ms
-}
 AWAY_SECONDS = 1.0
 _NO_ANSWER = "The database did not respond; try again in a moment."
 
@@ -93,7 +84,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def result_processor(self, dialect: Dialect, _type: object) -> Callable[[Any], datetime | None] | None:
         # A hot path: one call per value on SQLite, none on PostgreSQL, which returns UTC.
-        return _from_text if dialect.name == "sqlite" else None
+        return from_text if dialect.name == "sqlite" else None
 
 
 class Database:
@@ -125,6 +116,9 @@ class Database:
             max_workers=BACKGROUND_THREADS, thread_name_prefix="background", initializer=_give_way
         )
         self._together = Together(self)
+        self._plain = Readers(self.engine)
+        self._look_ups = LookUps(create_sqlite(self.url, 1)) if self.is_sqlite else None
+        self._traced = traced.Traced()
         file = self.url.database if self.is_sqlite else None
         self._file = Path(file).absolute() if file and file != ":memory:" else None
         self._waiting = 0
@@ -140,15 +134,34 @@ class Database:
     async def run_together(
         self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call small work like `run`, in one transaction with that of other requests.
+        """Do the same as `run` for small work, in one transaction with the work of other requests.
 
-        For hot paths. `Together` describes what such work must not do.
+        For hot paths. `Together` describes what such work must not do. A sampled request does not share.
         """
+        if spans.sampled() is not None:  # its trace shows its own transaction
+            return await self.run(work, *args, **kwargs)
         return await self._together.run(lambda session: work(session, *args, **kwargs))
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call work that only reads, like `run`; on SQLite it does not wait for writers."""
+        """Do the same as `run` for work that only reads; on SQLite it does not wait for writers."""
         return await self.in_thread(self._in_transaction, False, work, args, kwargs)
+
+    async def look_up(
+        self, work: Callable[Concatenate[Reader, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same as `read` for work that reads at most a few rows, each by its key, with `Rows` only.
+
+        On SQLite it runs right here, in the event loop's thread, unless the database is locked.
+        """
+        found = self._look_ups
+        if found is not None and spans.sampled() is None:
+            try:
+                if not found.is_open:
+                    await self.in_thread(found.open)
+                return found.do(work, *args, **kwargs)
+            except OperationalError:
+                pass  # it waits for the lock in a thread, or reports what is wrong
+        return await self.read(work, *args, **kwargs)
 
     async def in_thread(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
         """Call blocking work in one of the database's threads, with the caller's log context.
@@ -164,7 +177,7 @@ class Database:
             self._waiting -= 1
 
     async def in_background(self, work: Callable[..., T], *args: Any) -> T:
-        """Call background work like `in_thread`, with a lower priority than requests."""
+        """Do the same as `in_thread` for background work, with a lower priority than requests."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._background, context.run, work, *args)
 
@@ -172,20 +185,40 @@ class Database:
     def transaction(self, *, write: bool = True) -> Iterator[Session]:
         """Open a session whose changes are committed at the end of the block, all or none."""
         lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
-        if time.monotonic() < self._away_until:
-            raise Unavailable(_NO_ANSWER)
         file = self._file if write else None
         if file is not None and pausing.is_paused(file):
             raise Paused
-        try:
-            with lock, Session(engine, expire_on_commit=False, info=self.session_info.copy()) as session:
+        with (
+            self._reporting(),
+            self._traced.transaction(engine) as used,
+            lock,
+            Session(used, expire_on_commit=False, info=self.session_info.copy()) as session,
+        ):
+            yield session
+            # Once more, with SQLite's write lock: all data may have moved while this waited for it.
+            if file is not None and pausing.is_paused(file):
+                raise Paused
+            session.commit()
+            for committed in self.on_commit:
+                committed(session)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Open a connection for `Rows` that need neither a session nor one state for all statements."""
+        if spans.sampled() is not None:
+            with self.transaction(write=False) as session:
                 yield session
-                # Once more, with SQLite's write lock: all data may have moved while this waited for it.
-                if file is not None and pausing.is_paused(file):
-                    raise Paused
-                session.commit()
-                for committed in self.on_commit:
-                    committed(session)
+        else:
+            with self._reporting(), self._plain.reader() as reader:
+                yield reader
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Turn errors of the database itself into problems, and log them."""
+        if time.monotonic() < self._away_until:
+            raise Unavailable(_NO_ANSWER)
+        try:
+            yield
         except DBAPIError as error:
             if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 log.error("disk_full", error=str(error.orig))  # noqa: TRY400 - no traceback needed
@@ -216,9 +249,14 @@ class Database:
             return work(session, *args, **kwargs)
 
     @property
+    def writing_engine(self) -> Engine:
+        """The engine whose transactions hold the lock for writing from their beginning, on SQLite."""
+        return self._writing
+
+    @property
     def connections_in_use(self) -> int:
         pools = [engine.pool for engine in self._engines]
-        return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
+        return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool)) - self._plain.idle
 
     @property
     def connections_max(self) -> int:
@@ -242,6 +280,9 @@ class Database:
         for threads in {self._readers, self._writers}:
             threads.close()
         self._background.shutdown(wait=True)
+        self._plain.close()
+        if self._look_ups is not None:
+            self._look_ups.close()
         self._writing.dispose()
         self.engine.dispose()
 
@@ -265,10 +306,16 @@ def execute_in_driver(connection: Connection, statement: str, parameters: Any) -
     """Execute directly in the driver, at a fifth of the cost; return its cursor. For hot paths."""
     driver: Any = connection.connection.driver_connection
     kind = connection.dialect.loaded_dbapi.Error
+    span = None if spans.sampled() is None else traced.begun(statement, connection.dialect.name)
     try:
         return driver.execute(statement, parameters)
     except kind as error:
+        if span is not None:
+            span.fail(type(error).__name__)
         raise DBAPIError.instance(statement, None, error, kind, dialect=connection.dialect) from error
+    finally:
+        if span is not None:
+            span.end()
 
 
 def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -286,7 +333,7 @@ def rows_where(condition: str, *, sqlite: str | None = None) -> dict[str, Any]:
     return {"sqlite_where": text(sqlite or condition), "postgresql_where": text(condition)}
 
 
-def _from_text(value: str | None) -> datetime | None:
+def from_text(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
@@ -331,42 +378,3 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def create_postgresql(url: URL, pool_size: int) -> Engine:
-    if url.drivername in ("postgres", "postgresql"):
-        url = url.set(drivername="postgresql+psycopg")
-    engine = create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_use_lifo=True,  # keeps a few connections warm
-        pool_pre_ping=True,
-        pool_recycle=1800,
-        query_cache_size=CACHED_STATEMENTS,
-        hide_parameters=True,  # errors are logged, and a parameter may be a password hash
-        connect_args=postgresql_options(url),
-    )
-
-    @event.listens_for(engine, "handle_error")
-    def replace_read_only(failure: ExceptionContext) -> None:
-        # A session keeps this setting, so the next request gets a new one and may write again.
-        if getattr(failure.original_exception, "sqlstate", None) == pausing.READ_ONLY:
-            failure.is_disconnect, failure.invalidate_pool_on_disconnect = True, False
-
-    return engine
-
-
-def postgresql_options(url: URL) -> dict[str, str]:
-    """Return libpq's parameters for every connection; those in the URL take precedence.
-
-    A host that vanishes silently is given up after 10 s, but not one that only executes a long statement.
-    random_page_cost is set for solid-state disks: with the default, for spinning disks, the planner would
-    read list pages by scanning the primary key past the rows of other accounts.
-    """
-    chosen = {name: value for name, value in url.query.items() if isinstance(value, str)}
-    options = "-c timezone=UTC -c statement_timeout=30000 -c random_page_cost=1.1"
-    return {
-        **{name: str(number) for name, number in _WATCHED.items() if name not in chosen},
-        "options": f"{options} {chosen.get('options', '')}".strip(),
-    }

@@ -20,10 +20,11 @@ import structlog
 from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.exc import OperationalError
 
+from shared.data import reach
 from shared.data.database import Database
+from shared.data.reach import VERSION_TABLE, Reach
 from shared.process.supervision import report_phase
 
-VERSION_TABLE = "schema_migrations"
 UNFINISHED_MOVE = "unfinished_move"  # a table with the state of `gatehouse move`
 STILL_AT_WORK_SECONDS = 5.0
 # On PostgreSQL. While a migration waits for a lock, later statements on that table wait behind it. Therefore
@@ -31,6 +32,7 @@ STILL_AT_WORK_SECONDS = 5.0
 LOCK_TIMEOUT_MS = 3_000
 LOCK_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
 _LOCK_NOT_AVAILABLE = "55P03"
+_CONTRACTS = re.compile(r'^CONTRACTS = "(\d{4})"$', re.MULTILINE)
 _HOLDERS = """
     SELECT pid, state, extract(epoch FROM clock_timestamp() - xact_start)::int FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
@@ -62,8 +64,12 @@ class MoveUnfinished(Exception):
 
 def upgrade(database_url: str, migrations: Path) -> None:
     """Migrate the database to the newest version."""
-    with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
-        if _is_behind(current(connection), newest(migrations)):
+    with _connection(database_url, writes=True) as connection, _lock(connection, migrations.parent.name):
+        if not _is_behind(_reach(connection), newest(migrations)):
+            return
+        reach.step_forward(connection)
+        connection.commit()
+        if _is_behind(_reach(connection), newest(migrations)):
             _upgrade_when_unlocked(connection, migrations)
 
 
@@ -104,20 +110,26 @@ def upgrade_apart(database_url: str, migrations: Path) -> None:
     The process is forked if Alembic is already loaded and there is no other thread.
     """
     with _connection(database_url) as connection:
-        before, after = current(connection), newest(migrations)
+        before, after = _reach(connection), newest(migrations)
         if inspect(connection).has_table(UNFINISHED_MOVE):
             raise MoveUnfinished
     if _is_behind(before, after):
-        report_phase(f"migrating from {before or 'an empty database'} to {after}")
+        report_phase(f"migrating from {before.version or 'an empty database'} to {after}")
         forks = "alembic.command" in sys.modules and threading.active_count() == 1
         (_run_forked if forks else _run_apart)(database_url, migrations)
-        log.info("migrated", from_version=before, to_version=after)
+        log.info("migrated", from_version=before.version, to_version=after)
+    elif before.version != after:
+        log.info("database_is_newer", database_version=before.version, program_version=after)
 
 
-def _is_behind(database: str | None, program: str | None) -> bool:
-    if database is not None and (program is None or int(database) > int(program)):
-        raise DatabaseTooNew(database, program)
-    return database != program
+def _is_behind(database: Reach, program: str | None) -> bool:
+    """Whether to migrate. A newer database is used as it is, if its newer migrations only expand."""
+    version = database.version
+    if version is None or (program is not None and version <= program):
+        return version != program
+    if not database.is_readable_by(program):
+        raise DatabaseTooNew(version, program)
+    return False
 
 
 def _run_forked(database_url: str, migrations: Path) -> None:
@@ -209,20 +221,45 @@ def newest(migrations: Path) -> str | None:
 
 
 def current(connection: Connection) -> str | None:
+    return _reach(connection).version
+
+
+def _reach(connection: Connection) -> Reach:
     try:
-        if not inspect(connection).has_table(VERSION_TABLE):
-            return None
-        statement = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant of ours
-        return str(connection.execute(statement).scalar_one())
+        return reach.read(connection)
     finally:
         connection.rollback()  # so that the caller can begin its own transaction
 
 
+def reach_of(database_url: str) -> Reach:
+    """Return how far a database is migrated, without changing it."""
+    with _connection(database_url) as connection:
+        return _reach(connection)
+
+
+def step_back(database_url: str, migrations: Path, version: str) -> None:
+    """Let an older program that knows only this version use the database; NotReadable if it cannot."""
+    with _connection(database_url, writes=True) as connection, _lock(connection, migrations.parent.name):
+        reach.step_back(connection, version)
+        connection.commit()
+
+
+def contracting(migrations: Path, program: str | None) -> list[str]:
+    """Return the later migrations that remove what a program which knows only this version still uses."""
+    found = []
+    for file in sorted(migrations.glob("[0-9][0-9][0-9][0-9]_*.py")):
+        contracts = _CONTRACTS.search(file.read_text()) if program and file.name[:4] > program else None
+        if contracts is not None and contracts.group(1) > (program or ""):
+            found.append(file.stem)
+    return found
+
+
 @contextmanager
-def _connection(database_url: str) -> Iterator[Connection]:
+def _connection(database_url: str, *, writes: bool = False) -> Iterator[Connection]:
     database = Database(database_url, pool_size=1)
     try:
-        with database.engine.connect() as connection:
+        # On SQLite, a transaction that reads before it writes fails if a running service writes in between.
+        with (database.writing_engine if writes else database.engine).connect() as connection:
             if database.is_sqlite:
                 # Changing a table on SQLite recreates it, which must not delete rows that refer to it.
                 connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")

@@ -21,6 +21,7 @@ _EXACT = Context(prec=PRECISE_DIGITS, traps=[Inexact, InvalidOperation])
 # ISO 4217: the currencies in use. Those without two decimals are listed separately.
 _WITHOUT_DECIMALS = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
 _THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
+_EXPONENTS = dict.fromkeys(_WITHOUT_DECIMALS, 0) | dict.fromkeys(_THREE_DECIMALS, -3)  # the others have -2
 CURRENCIES = frozenset(
     """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP
@@ -93,10 +94,9 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
 
 def from_minor(minor: int, currency: str) -> Decimal:
-    return Decimal(minor).scaleb(-decimals(currency))
+    # A hot path: called for each amount of a page.
+    return Decimal(minor).scaleb(_EXPONENTS.get(currency, -2))
 
 
 def decimals(currency: str) -> int:
-    if currency in _WITHOUT_DECIMALS:
-        return 0
-    return 3 if currency in _THREE_DECIMALS else 2
+    return -_EXPONENTS.get(currency, -2)

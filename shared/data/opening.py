@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.data.migrate import DatabaseTooNew, MigrationFailed, MoveUnfinished, upgrade_apart
+from shared.data.postgresql import server_of
 from shared.process.settings import ServiceSettings, mask
 from shared.process.supervision import report_phase, supervised
 
@@ -100,7 +101,8 @@ def _address(settings: ServiceSettings) -> dict[str, str | int]:
     url = make_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         return {}
-    return {"host": url.host or "localhost", "port": url.port or 5432}
+    host, port = server_of(url)
+    return {"host": host, "port": int(port) if port.isdecimal() else port}
 
 
 def _is_unreachable(settings: ServiceSettings, reason: str) -> bool:

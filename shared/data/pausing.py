@@ -5,6 +5,7 @@ PostgreSQL needs no mark: there the role's transactions are read-only by default
 
 import os
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 READ_ONLY = "25006"  # PostgreSQL's error code for a write in a read-only transaction
@@ -31,6 +32,7 @@ def is_paused(file: Path) -> bool:
     return False
 
 
+@lru_cache(maxsize=64)  # every write asks twice
 def _mark(file: Path) -> Path:
     return file.with_name(f"{file.name}.paused")
 

@@ -2,7 +2,7 @@
 
 A sealed value is text: version, key id, and nonce plus ciphertext. Its place (table, column and row) is
 authenticated as associated data: write access to the database is not enough to move a value to another row,
-which would send it elsewhere.
+from which the service would send it elsewhere.
 """
 
 import hashlib

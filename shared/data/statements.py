@@ -6,6 +6,7 @@ These statements still run in the session's transaction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,7 +15,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlmodel import Session
 
-from shared.data.database import execute_in_driver
+from shared.data.database import execute_in_driver, from_text
+from shared.data.reading import Reader
+from shared.data.together import common_of
 
 TABLES_MAX = 200
 
@@ -53,7 +56,7 @@ class Compiled(NamedTuple):
         given = {**self.fixed, **values}
         for name, convert in self.going_in:
             given[name] = convert(given[name])
-        return given if self.positions is None else [given[name] for name in self.positions]
+        return given if self.positions is None else tuple([given[name] for name in self.positions])
 
 
 class Statement:
@@ -63,29 +66,33 @@ class Statement:
         self._statement = statement
         self._compiled: dict[str, Compiled] = {}
 
-    def execute(self, session: Session, values: Mapping[str, Any]) -> tuple[Compiled, Any]:
+    def execute(self, session: Reader, values: Mapping[str, Any]) -> tuple[Compiled, Any]:
         connection = session.connection()
-        dialect = connection.dialect
+        compiled = self.compiled(connection.dialect)
+        return compiled, execute_in_driver(connection, compiled.text, compiled.parameters(values))
+
+    def compiled(self, dialect: Dialect) -> Compiled:
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
             compiled = self._compiled[dialect.name] = Compiled.of(self._statement, dialect)
-        return compiled, execute_in_driver(connection, compiled.text, compiled.parameters(values))
+        return compiled
 
 
 class Rows(Statement):
     """A SELECT or a RETURNING; each value that varies between executions is a `bindparam`."""
 
-    def rows(self, session: Session, **values: Any) -> list[dict[str, Any]]:
+    def rows(self, session: Reader, **values: Any) -> list[dict[str, Any]]:
         """Return the rows, by column name."""
         compiled, cursor = self.execute(session, values)
         names = compiled.names
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         for name, convert in compiled.coming_out:
             for row in rows:
-                row[name] = convert(row[name])
+                if (value := row[name]) is not None:
+                    row[name] = convert(value)
         return rows
 
-    def one(self, session: Session, **values: Any) -> dict[str, Any] | None:
+    def one(self, session: Reader, **values: Any) -> dict[str, Any] | None:
         """Return the only row; None if there is none."""
         rows = self.rows(session, **values)
         assert len(rows) <= 1, "more than one row"
@@ -114,12 +121,32 @@ def deletion_of(key: Column[Any], moment: Column[Any], rows_max: int) -> Delete:
 
 def insert_row(session: Session, table: Table, **values: Any) -> dict[str, Any]:
     """Insert one row, with defaults for missing columns, and return it."""
+    statement, row = _new_row(table, values)
+    statement.execute(session, row)
+    return row
+
+
+def insert_row_at_end(session: Session, table: Table, **values: Any) -> dict[str, Any]:
+    """Do the same, but in a transaction of several requests at its end, with all their rows at once.
+
+    For rows that nothing in the transaction reads or changes again. Insert a row before those that refer to
+    it.
+    """
+    common = common_of(session)
+    if common is None:
+        return insert_row(session, table, **values)
+    statement, row = _new_row(table, values)
+    compiled = statement.compiled(session.get_bind().dialect)
+    common.insert(compiled.text, compiled.parameters(row))
+    return row
+
+
+def _new_row(table: Table, values: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
     statement, defaults = _insertion(table)
     row = {name: values.pop(name) if name in values else default() for name, default in defaults.items()}
     if values:
         raise TypeError(f"{table.name} has no column {', '.join(values)}")
-    statement.execute(session, row)
-    return row
+    return statement, row
 
 
 @lru_cache(maxsize=TABLES_MAX)
@@ -144,5 +171,6 @@ def _into(kind: Any, dialect: Dialect) -> Convert | None:
 
 
 def _out_of(kind: Any, dialect: Dialect) -> Convert | None:
+    """Return the function that converts a value from the driver; it is never given NULL."""
     convert: Convert | None = kind.dialect_impl(dialect).result_processor(dialect, None)
-    return convert
+    return datetime.fromisoformat if convert is from_text else convert

@@ -4,7 +4,7 @@ from sqlalchemy import Table
 from sqlmodel import SQLModel
 from sqlmodel._compat import SQLModelConfig
 
-# Rows are not validated, so nothing is built for that: it would take memory in every process.
+# Rows are not validated, so no validators are built: they would take memory in every process.
 NOT_VALIDATED = SQLModelConfig(defer_build=True)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import Row, Select, delete, select, tuple_, update
+from sqlalchemy import Executable, Row, Select, delete, select, tuple_, update
 from sqlmodel import Session
 
 from shared.clock import now
@@ -64,16 +64,22 @@ class DeadLetters:
     def those(self, session: Session, ids: Sequence[str]) -> list[DeadLetter]:
         return self._read(session, self._in_order().where(self._parked.c.id.in_(ids)))
 
-    def replay(self, session: Session, letters: Sequence[DeadLetter]) -> None:
-        """Let the service retry these events in order; later events of their keys wait meanwhile."""
-        values = {"dead": False, "attempts": 0, "due": now()}
-        session.connection().execute(update(self._parked).where(self._are(letters)).values(values))
+    def replay(self, session: Session, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Let the service retry these events in order; later events of their keys wait meanwhile.
 
-    def drop(self, session: Session, letters: Sequence[DeadLetter]) -> None:
-        """Delete these events; later events that they blocked continue."""
+        Return those that were still dead.
+        """
+        values = {"dead": False, "attempts": 0, "due": now()}
+        replayed = update(self._parked).where(self._are(letters)).values(values)
+        return _changed_by(session, replayed.returning(self._parked.c.id), letters)
+
+    def drop(self, session: Session, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Delete these events; later events that they blocked continue. Return those that were still dead."""
         lock_line(session)
-        session.connection().execute(delete(self._parked).where(self._are(letters)))
-        self._line.advance(session, [letter.key for letter in letters])
+        dropped = delete(self._parked).where(self._are(letters)).returning(self._parked.c.id)
+        gone = _changed_by(session, dropped, letters)
+        self._line.advance(session, [letter.key for letter in gone])
+        return gone
 
     def _in_order(self) -> Select[Any]:
         table = self._parked
@@ -85,3 +91,9 @@ class DeadLetters:
     def _are(self, letters: Sequence[DeadLetter]) -> Any:
         """Match the letters that are still dead: another operator may have replayed one meanwhile."""
         return self._parked.c.id.in_([letter.id for letter in letters]) & self._parked.c.dead
+
+
+def _changed_by(session: Session, statement: Executable, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """Run a statement that returns ids; return the letters it changed."""
+    changed = {*session.connection().execute(statement).scalars()}
+    return [letter for letter in letters if letter.id in changed]

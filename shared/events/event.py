@@ -9,9 +9,11 @@ from pydantic_core import to_json
 from shared.clock import now
 from shared.ids import new_id
 from shared.process.observe import current_request_id
+from shared.tracing import spans
 
 EVENT_BYTES_MAX = 16 * 1024
 KEY_CHARACTERS_MAX = 300
+TRACE_BYTES = 70  # of the field `trace`
 _STORABLE = r"^[^\x00]*$"  # PostgreSQL text cannot contain NUL
 
 
@@ -59,6 +61,7 @@ class Envelope(BaseModel):
     source: str = Field(max_length=50)
     time: datetime
     request_id: str | None = Field(default=None, max_length=128)
+    trace: str | None = Field(default=None, max_length=128)  # of the span that published it, if sampled
     data: dict[str, Any]
 
     def opened(self, kind: type[Event]) -> Event:
@@ -96,3 +99,13 @@ class Sealed:
                 f"at most {EVENT_BYTES_MAX} and {KEY_CHARACTERS_MAX}"
             )
         self.body = body.decode()
+        if (span := spans.sampled()) is not None:
+            self._publish_in(span, kind.topic, EVENT_BYTES_MAX - len(body))
+
+    def _publish_in(self, span: spans.Span, topic: str, bytes_left: int) -> None:
+        """Publish within a sampled trace: what receives the event links to this span."""
+        published = span.child(f"publish {topic}", "producer")
+        published.put({"messaging.operation.type": "send", "messaging.message.id": self.id})
+        published.end()
+        if bytes_left >= TRACE_BYTES:
+            self.body = f'{self.body[:-1]},"trace":"{published.header}"}}'

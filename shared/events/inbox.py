@@ -6,7 +6,8 @@ key wait. So the sender can delete what has arrived, and a failing event delays 
 events that were never tried are applied in batches too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -24,6 +25,7 @@ from shared.events.event import Envelope, Event
 from shared.events.failpoints import reached
 from shared.events.parked import REASON_CHARACTERS_MAX, Parked
 from shared.events.tables import EventTables
+from shared.tracing import spans
 
 # After this many lost responses the batch itself may be killing this process. From then on its events are
 # parked first, because attempts at parked events are counted before they are made.
@@ -81,6 +83,10 @@ class Inbox:
         if attempt >= SUSPICIOUS_ATTEMPT:
             self._in_transaction(self._park, wanted, "it was sent several times without success")
             return
+        with _processing(wanted):
+            self._receive_all(wanted)
+
+    def _receive_all(self, wanted: Sequence[Envelope]) -> None:
         try:
             self._in_transaction(self._apply, wanted)
             reached("inbox: committed")
@@ -144,8 +150,8 @@ class Inbox:
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:
         """Mark all events as seen; return those not seen before.
 
-        The first of an id counts. From Redis a batch has events of several services, and each can read the
-        ids of the others: a later event must not take the place of an earlier one.
+        Of events with the same id, the first counts. A batch from Redis has events of several services, and
+        each service can read the ids of the others: a later event must not take the place of an earlier one.
         """
         by_id: dict[str, Envelope] = {}
         for one in envelopes:
@@ -198,15 +204,22 @@ class Inbox:
             else:  # to find the one at fault
                 self._retry_each(rows)
 
-    def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
-        """Apply parked events unless another process has claimed one; return whether they were applied."""
+    def _apply_parked(self, rows: Sequence[Row[Any]], *, following: Row[Any] | None = None) -> bool:
+        """Apply parked events unless another process has claimed one; return whether they were applied.
+
+        `following` is the next event of the key, if this process has claimed it as well.
+        """
         with self._database.transaction() as session:
             if not self.parked.take_out(session, rows):
                 session.rollback()
                 return False
-            self._consume_all(session, [Envelope.model_validate_json(row.body) for row in rows])
-            if not more_follow:  # otherwise this process has claimed the next event of the key
+            envelopes = [Envelope.model_validate_json(row.body) for row in rows]
+            with _processing(envelopes):
+                self._consume_all(session, envelopes)
+            if following is None:
                 self.parked.advance(session, [row.key for row in rows])
+            else:
+                self.parked.keep(session, following)
             reached("retry: consumed")
             return True
 
@@ -226,7 +239,7 @@ class Inbox:
         for number, row in enumerate(line):
             later = line[number + 1 :]
             try:
-                if not self._apply_parked([row], more_follow=bool(later)):
+                if not self._apply_parked([row], following=later[0] if later else None):
                     return  # the rest waits for the process that has claimed this one
             except Exception as error:
                 if _is_away(error):
@@ -239,6 +252,18 @@ class Inbox:
     def _put_back(self, row: Row[Any], error: Exception) -> None:
         is_poison = isinstance(error, Poison)
         self._in_transaction(self.parked.put_back, row, error, reason=_reason(error), dead=is_poison)
+
+
+@contextmanager
+def _processing(envelopes: Sequence[Envelope]) -> Iterator[None]:
+    """Trace the work if events of sampled traces are among them; the span links to their publishing."""
+    topics = {one.topic for one in envelopes}
+    name = topics.pop() if len(topics) == 1 else "events"
+    with spans.consuming(f"process {name}", [one.trace for one in envelopes]) as span:
+        if span is not None:
+            number = {"messaging.batch.message_count": len(envelopes)}
+            span.put({"messaging.operation.type": "process", **number})
+        yield
 
 
 def _is_away(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from sqlmodel import Session
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, execute_in_driver
+from shared.data.together import common_of
 from shared.events.event import Event, Sealed
 from shared.events.failpoints import reached
 from shared.events.pace import FORGOTTEN_MAX
@@ -89,8 +90,13 @@ class Outbox:
         connection = session.connection()
         statement = self._insert[connection.dialect.name]
         created = _CREATED.process_bind_param(now(), connection.dialect)
+        common = common_of(session)
         for subscriber in subscribers:
-            execute_in_driver(connection, statement, (subscriber, sealed.key, sealed.body, created))
+            row = subscriber, sealed.key, sealed.body, created
+            if common is None:
+                execute_in_driver(connection, statement, row)
+            else:
+                common.insert(statement, row)
         session.info.setdefault(EMITTED, set()).update(subscribers)
 
     def has_waiting(self, session: Session, subscriber: str) -> bool:

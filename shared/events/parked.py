@@ -187,6 +187,15 @@ class Parked:
         gone = delete(self._table).where(self._are_claimed(rows))
         return session.connection().execute(gone).rowcount == len(rows)
 
+    def keep(self, session: Session, row: Row[Any]) -> None:
+        """Extend the claim on the next event of a key, in the transaction that applies the one before.
+
+        If the claim has expired meanwhile, another process has found the event to be waiting for that one,
+        and taken its due time. Nothing would make it due again if this process died now.
+        """
+        kept = update(self._table).where(self._are_claimed([row]))
+        session.connection().execute(kept.values(due=now() + ATTEMPT_SECONDS_MAX))
+
     def put_back(self, session: Session, row: Row[Any], error: Exception, *, reason: str, dead: bool) -> None:
         dead = dead or row.attempts >= ATTEMPTS_MAX
         write = log.error if dead else log.warning

@@ -7,6 +7,7 @@ their records are written in batches. Each response waits until its record is wr
 import asyncio
 import math
 import time
+from contextvars import Context, copy_context
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -24,12 +25,12 @@ from shared.events.recorded import Recorded
 from shared.events.refusals import Refusals
 from shared.http.operations import Operation
 from shared.http.schemas import unchecked
-from shared.process.observe import TRACEPARENT, current_request_id
+from shared.process.observe import current_request_id
 from shared.process.proxies import Proxies
+from shared.tracing.context import TRACE_ID, TRACEPARENT
 
 TEXT_MAX = 300
 COUNT_SECONDS = 5.0
-_TRACE_ID = slice(3, 35)  # of a traceparent: version, trace id, parent id, flags
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,10 @@ class RequestTrail:
         self._status = operation.status
         self._request = request
         self.caller: Caller | str | None = None  # an account, or the name of another service
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Forget all but the caller, before the handler's first or next attempt."""
         self._details: dict[str, Any] = {}
         self.resource: str | None = None
         self.user_id: str | None = None
@@ -96,7 +101,7 @@ class RequestTrail:
                 "status": status,
                 "service": recorder.service,
                 "request_id": current_request_id.get(),
-                "trace_id": trace[_TRACE_ID].decode() if TRACEPARENT.fullmatch(trace) else None,
+                "trace_id": trace[TRACE_ID].decode() if TRACEPARENT.fullmatch(trace) else None,
             },
         )
 
@@ -124,7 +129,7 @@ class Recorder:
         self.service = service
         self._database = database
         self._proxies = proxies
-        self._waiting: list[tuple[Recorded, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Recorded, Context, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._refusals = Refusals()
 
@@ -147,23 +152,23 @@ class Recorder:
 
     async def _write(self, record: Recorded) -> None:
         written = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, written))
+        self._waiting.append((record, copy_context(), written))
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_all(), name="records")
+            self._writer = asyncio.create_task(self._write_all(), name="records", context=Context())
         await written
 
     async def _write_all(self) -> None:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
-            records = [record for record, _ in waiting]
+            records = [record for record, _, _ in waiting]
             try:
-                await self._database.run(_emit_all, records)
+                await self._database.run(_emit_all, [(record, context) for record, context, _ in waiting])
             except Problem as error:
                 # The outcome of the request stands, so its response does not change.
                 for record in records:
                     log.error("record_lost", error=repr(error), record=record.model_dump(mode="json"))  # noqa: TRY400
             finally:
-                for _, written in waiting:
+                for _, _, written in waiting:
                     if not written.done():
                         written.set_result(None)
 
@@ -171,8 +176,10 @@ class Recorder:
         return _written(self._proxies.address_of(connection))
 
 
-def _emit_all(session: Session, records: list[Recorded]) -> None:
-    emit(session, *records)
+def _emit_all(session: Session, records: list[tuple[Recorded, Context]]) -> None:
+    """Emit each record in the context of its own request, whose id and trace the event carries."""
+    for record, context in records:
+        context.run(emit, session, record)
 
 
 @lru_cache(maxsize=4096)

@@ -12,15 +12,10 @@ from shared.data.database import Database
 from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
-from shared.events.pace import make_room
+from shared.events.pace import Gathering, make_room
 from shared.events.poll import Poll
 from shared.peers.client import AnswerLate, AnswerLost, Peer
 
-# How long events are gathered, so that a burst is delivered together; it bounds the delay of an event when
-# nothing is wrong. A delivery costs as much as dozens of events, so under load they are gathered longer.
-GATHER_SECONDS = 0.05
-GATHER_UNDER_LOAD_SECONDS = 0.2
-LOAD_EVENTS = 20  # as many in one delivery count as load
 PAUSE_SECONDS_MIN = 0.25
 PAUSE_SECONDS_MAX = 5.0  # probing an unreachable subscriber is cheap
 LOG_SECONDS = 60.0  # between two log lines about an unreachable subscriber
@@ -97,7 +92,7 @@ class Relay:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pause = PAUSE_SECONDS_MIN
         self._logged = float("-inf")
-        self._gather = GATHER_SECONDS
+        self._gathering = Gathering()
         database.on_commit.append(self._after_commit)
         poll.add(partial(outbox.has_waiting, subscriber=subscriber), self._woken.set)
 
@@ -105,7 +100,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         while True:
             await self._woken.wait()
-            await asyncio.sleep(self._gather)
+            await asyncio.sleep(self._gathering.seconds(self._loop.time()))
             self._woken.clear()
             try:
                 await self._deliver_all()
@@ -130,7 +125,7 @@ class Relay:
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     async def _deliver_all(self) -> None:
-        """Deliver until a batch is not full. Newer events wake the relay again, and gather meanwhile."""
+        """Deliver until a batch is not full. Newer events wake the relay again, and it gathers them first."""
         is_full = True
         while is_full:
             began = asyncio.get_running_loop().time()
@@ -143,7 +138,7 @@ class Relay:
             is_full = taken == BATCH_MAX
             if is_full:
                 await make_room(began)
-            self._gather = GATHER_UNDER_LOAD_SECONDS if taken >= LOAD_EVENTS else GATHER_SECONDS
+            self._gathering.note(taken, asyncio.get_running_loop().time())
 
     async def _deliver(self, batch: Batch) -> None:
         try:

@@ -18,8 +18,10 @@ from starlette.requests import Request
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
+from shared.events.dead import DeadLetters
 from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
 from shared.events.inbox import Consumers, Inbox
+from shared.events.operations import event_operations
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.pace import FORGOTTEN_MAX, make_room
 from shared.events.poll import Poll
@@ -27,6 +29,7 @@ from shared.events.recording import Recorder
 from shared.events.relay import RECEIVE, Direct, Relay
 from shared.events.signing import Signatures
 from shared.events.tables import EventTables
+from shared.events.undelivered import Undelivered
 from shared.http.operations import Operation
 from shared.http.schemas import Input
 from shared.identity.tokens import internal
@@ -95,9 +98,10 @@ class Events:
         self._consumes = consumes
         self._subscribers = subscribers
 
-    def operations(self) -> list[Operation]:
+    def operations(self, service: str) -> list[Operation]:
+        """Return the operations for admins, and the one that receives events if the service consumes any."""
         if not self._consumes:
-            return []
+            return event_operations(service)
         size = RECEIVED_MAX * (EVENT_BYTES_MAX + 1) + 1024
         return [
             Operation(
@@ -106,7 +110,8 @@ class Events:
                 status=204,
                 recorded=False,
                 body_bytes_max=size,
-            )
+            ),
+            *event_operations(service),
         ]
 
     def attach(self, settings: ServiceSettings, database: Database, client: HttpClient) -> "Spine":
@@ -128,7 +133,13 @@ class Spine:
         self._tables, self._settings, self._database, self._client = tables, settings, database, client
         self._subscribers = subscribers
         self.inbox = Inbox(tables, database, consumes)
-        self.outbox = Outbox(tables, settings.service, self._recipients())
+        recipients = self._recipients()
+        self.outbox = Outbox(tables, settings.service, recipients)
+        self.provided: dict[type, object] = {
+            Inbox: self.inbox,
+            DeadLetters: DeadLetters(tables),
+            Undelivered: Undelivered(tables, {name for names in recipients.values() for name in names}),
+        }
         self._poll, self._is_due = Poll(database), asyncio.Event()
         self.recorder = Recorder(settings.service, database, Proxies(settings.trusted_proxies))
         database.session_info[OUTBOX] = self.outbox

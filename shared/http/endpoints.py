@@ -1,7 +1,7 @@
-"""Runs operations: finds them by path and method, calls the handler, and serialises the result."""
+"""Runs operations: checks the request, calls the handler, and serialises the result."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
@@ -13,14 +13,12 @@ from pydantic import TypeAdapter
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
-from starlette.types import Receive, Scope, Send
 
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
+from shared.errors import FieldFault, Problem, Unauthenticated, UnsupportedMediaType
 from shared.http.idempotency import IdempotencyKey, IdempotencyStore, Reply
-from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
+from shared.http.inputs import header, is_json, list_fields, read_body, read_query, valid
 from shared.http.operations import TAKES_IN, Operation, Preparation, Signature
 from shared.http.preconditions import IfMatch, ListTags, etag, is_known
 from shared.http.schemas import Page, Versioned, WithHeaders, extras_header
@@ -29,7 +27,7 @@ from shared.identity.scopes import limited
 from shared.identity.tokens import TokenVerifier, bearer_token, internal, public
 from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
-from shared.process.observe import CALLER, ROUTE, SERVICE
+from shared.process.observe import CALLER, SERVICE
 
 REFUSALS = frozenset((401, 403, 404))  # recorded; 404 may also mean that the resource belongs to someone else
 SAFE = ("GET", "HEAD")
@@ -98,28 +96,51 @@ class Endpoint:
         if self.signature.is_async:
             return self._reply(await self._handler(**arguments), request, trail)
         key = self._idempotency_key(request, caller, body)
+        together, database = self.operation.together, self._chassis.database
+        if key is None and together is not None and together(arguments.get("body")):
+            return await database.run_together(self._share, request, arguments, trail)
         run, write = self._run, self._writes and self.signature.session_name is not None
-        return await self._chassis.database.in_thread(run, request, arguments, key, trail, write=write)
+        return await database.in_thread(run, request, arguments, key, trail, write=write)
 
     def _run(
         self, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None, trail: Trail | None
     ) -> Reply | Response:
-        name, store = self.signature.session_name, self._chassis.idempotency
-        if name is None:
+        if self.signature.session_name is None:
             return self._reply(self._handler(**arguments), request, trail)
+        if self.signature.takes_reader:
+            with self._chassis.database.reading() as reader:
+                given = {**arguments, self.signature.session_name: reader}
+                return self._reply(self._handler(**given), request, trail)
         with self._chassis.database.transaction(write=self._writes) as session:
+            store = self._chassis.idempotency if key else None
             kept = store.claim(session, key) if key and store else None
             if kept is not None:
                 if trail is not None:
                     trail.is_written = True  # recorded with the change already
                 return kept
-            reply = self._reply(self._handler(**arguments, **{name: session}), request, trail, session)
+            reply = self._work(session, request, arguments, trail)
             if key and store:
                 assert isinstance(reply, Reply)  # see _check
                 store.keep(session, key, reply)
-            if trail is not None and self._writes and not trail.is_written:
-                trail.write(session)
             return reply
+
+    def _share(
+        self, session: Session, request: Request, arguments: dict[str, Any], trail: Trail | None
+    ) -> Reply | Response:
+        """Do the work in a transaction of several requests; again in one of its own if another one fails."""
+        if trail is not None:
+            trail.start_again()
+        return self._work(session, request, arguments, trail)
+
+    def _work(
+        self, session: Session, request: Request, arguments: dict[str, Any], trail: Trail | None
+    ) -> Reply | Response:
+        name = self.signature.session_name
+        assert name is not None
+        reply = self._reply(self._handler(**arguments, **{name: session}), request, trail, session)
+        if trail is not None and self._writes and not trail.is_written:
+            trail.write(session)
+        return reply
 
     async def _identify(self, request: Request, trail: Trail | None) -> Caller | None:
         access, wanted = self.operation.access, self.signature.injected.values()
@@ -248,8 +269,12 @@ class Endpoint:
             raise TypeError(
                 f"{name}: an async handler would block the loop with its Session; make it a plain def"
             )
+        if signature.takes_reader and self._writes:
+            raise TypeError(f"{name}: a handler that writes needs a Session, not a Reader")
         if self.operation.idempotent and not (signature.session_name and self._chassis.idempotency):
             raise TypeError(f"{name}: Idempotency-Key needs a handler with a Session and an IdempotencyStore")
+        if self.operation.together and not (signature.session_name and self._writes):
+            raise TypeError(f"{name}: only a handler that writes with a Session can share a transaction")
         if self.operation.idempotent and signature.answer is Response:
             raise TypeError(f"{name}: a Response cannot be stored under an Idempotency-Key")
         if Trail in signature.injected.values() and not (self._chassis.recorder and self.operation.recorded):
@@ -311,65 +336,3 @@ def _next_link(query_string: bytes, cursor: str) -> str:
     # A query-only reference is correct however the client spelled the path.
     pairs = [pair for pair in parse_qsl(query_string.decode("latin-1")) if pair[0] != "cursor"]
     return f'<?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'
-
-
-class Resource:
-    """All operations on one path, as an ASGI application that dispatches by method."""
-
-    def __init__(self, path: str, endpoints: list[Endpoint]) -> None:
-        self.path = path
-        self._by_method = {endpoint.operation.method: endpoint for endpoint in endpoints}
-        if "GET" in self._by_method:
-            self._by_method.setdefault("HEAD", self._by_method["GET"])
-        self._allow = ", ".join(sorted(self._by_method))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[ROUTE] = self.path
-        endpoint = self._by_method.get(scope["method"])
-        if endpoint is None:
-            raise MethodNotAllowed(headers={"Allow": self._allow})
-        reply = await endpoint(Request(scope, receive))
-        if isinstance(reply, Response):
-            await reply(scope, receive, send)
-            return
-        headers = [(b"content-length", str(len(reply.body)).encode())]
-        if not any(name == "cache-control" for name, _ in reply.headers):
-            headers.append((b"cache-control", b"no-store"))
-        if reply.body:
-            headers.append((b"content-type", JSON.encode()))
-        headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
-        if reply.status in (204, NOT_MODIFIED):  # no body, so no length
-            del headers[0]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
-
-
-class FixedPaths:
-    """Finds paths without parameters by one look-up; the router would try all routes in turn."""
-
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._by_path = {
-            route.path: route.endpoint
-            for route in router.routes
-            if isinstance(route, Route)
-            and isinstance(route.endpoint, Resource)
-            and not route.param_convertors
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        resource = self._by_path.get(scope["path"]) if scope["type"] == "http" else None
-        if resource is None:
-            await self._router(scope, receive, send)
-            return
-        scope["path_params"] = {}
-        await resource(scope, receive, send)
-
-
-def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
-    """Return one route per path, fixed segments before parameters: /users/me is never matched as an id."""
-    by_path: dict[str, list[Endpoint]] = {}
-    for endpoint in endpoints:
-        by_path.setdefault(endpoint.operation.path, []).append(endpoint)
-    ordered = sorted(by_path.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
-    return [Route(path, Resource(path, group)) for path, group in ordered]

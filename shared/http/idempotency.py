@@ -22,8 +22,10 @@ from sqlmodel import Session
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, insert_into
+from shared.data.sealed import Sealer
 from shared.errors import BadRequest, Problem
 
+TABLE = "idempotency_keys"
 KEY_CHARACTERS_MAX = 255
 KEYS_KEPT = timedelta(hours=24)
 EXPIRED_PER_CLAIM_MAX = 100
@@ -63,18 +65,14 @@ class IdempotencyKey:
 class IdempotencyStore:
     """Responses by key, in the service's own database, so that response and effect commit together."""
 
-    def __init__(self, metadata: MetaData) -> None:
-        self.table = Table(
-            "idempotency_keys",
-            metadata,
-            Column("scope", String(200), primary_key=True),
-            Column("key", String(KEY_CHARACTERS_MAX), primary_key=True),
-            Column("fingerprint", String(64), nullable=False),
-            Column("created", UtcDateTime, nullable=False, index=True),
-            Column("status", Integer),
-            Column("headers", Text),
-            Column("body", LargeBinary),
-        )
+    def __init__(self, metadata: MetaData, sealer: Sealer | None = None) -> None:
+        known = metadata.tables.get(TABLE)
+        self.table = _table(metadata) if known is None else known
+        self._sealer = sealer
+
+    def sealed_by(self, sealer: Sealer) -> "IdempotencyStore":
+        """Return a store in the same table that seals the bodies, for responses that show a secret."""
+        return IdempotencyStore(self.table.metadata, sealer)
 
     def claim(self, session: Session, key: IdempotencyKey) -> Reply | None:
         """Claim the key, or return its stored response.
@@ -93,10 +91,16 @@ class IdempotencyStore:
         if found.fingerprint != key.fingerprint:
             raise KeyReused
         headers = tuple((name, value) for name, value in json.loads(found.headers))
-        return Reply(found.status, (*headers, ("idempotency-replayed", "true")), found.body)
+        body = (
+            self._sealer.open(found.body.decode(), *self._place(key)).encode() if self._sealer else found.body
+        )
+        return Reply(found.status, (*headers, ("idempotency-replayed", "true")), body)
 
     def keep(self, session: Session, key: IdempotencyKey, reply: Reply) -> None:
-        answer = {"status": reply.status, "headers": json.dumps(reply.headers), "body": reply.body}
+        body = reply.body
+        if self._sealer:
+            body = self._sealer.seal(body.decode(), *self._place(key)).encode()
+        answer = {"status": reply.status, "headers": json.dumps(reply.headers), "body": body}
         session.connection().execute(update(self.table).where(*self._is(key)).values(answer))
 
     def _forget_expired(self, session: Session) -> None:
@@ -112,5 +116,22 @@ class IdempotencyStore:
                 delete(table).where(table.c.scope == row.scope, table.c.key == row.key)
             )
 
+    def _place(self, key: IdempotencyKey) -> tuple[str, ...]:
+        return self.table.name, "body", key.scope, key.value
+
     def _is(self, key: IdempotencyKey) -> tuple[ColumnElement[bool], ...]:
         return self.table.c.scope == key.scope, self.table.c.key == key.value
+
+
+def _table(metadata: MetaData) -> Table:
+    return Table(
+        TABLE,
+        metadata,
+        Column("scope", String(200), primary_key=True),
+        Column("key", String(KEY_CHARACTERS_MAX), primary_key=True),
+        Column("fingerprint", String(64), nullable=False),
+        Column("created", UtcDateTime, nullable=False, index=True),
+        Column("status", Integer),
+        Column("headers", Text),
+        Column("body", LargeBinary),
+    )

@@ -109,14 +109,14 @@ def _refusal(error: ValidationError, *within: str) -> Problem:
 
 
 def _named(location: tuple[int | str, ...]) -> Iterator[int | str]:
-    """Yield the parts that name fields, without pydantic's own names of the types that a field may have."""
+    """Yield the parts that name fields; pydantic adds names of its own for the types of a field."""
     for number, part in enumerate(location):
         if number == 0 or isinstance(part, int) or not _TYPE.fullmatch(part):
             yield part
 
 
 def _told(faults: Sequence[ErrorDetails]) -> Sequence[ErrorDetails]:
-    """Leave out that a value is not the empty text either, where a field accepts that as well."""
+    """Leave out the fault that a value is not the empty text, where a field accepts that text as well."""
     kept = [one for one in faults if one.get("ctx", {}).get("expected") != "''"]
     return kept or faults
 

@@ -4,7 +4,9 @@ Parameters named in the path come from the path; `{name:path}` matches the rest 
 and `body` are pydantic models; every other parameter is injected by type (Session, Caller, IfMatch, or what
 the service provides). The return annotation is the schema of the response; a Response is sent as it is. An
 optional body is annotated `Model | None`. A handler that takes a Session is a plain `def`: it runs in a
-thread, in one transaction that commits after the response is serialised and before it is sent.
+thread, in one transaction that commits after the response is serialised and before it is sent. With a Reader
+instead it runs in a thread, but outside of transactions: for lists and other reads by one statement of
+`Rows`.
 """
 
 import inspect
@@ -16,6 +18,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import BaseModel, create_model
 from sqlmodel import Session
 
+from shared.data.reading import Reader
 from shared.errors import Problem
 from shared.http.schemas import BUILT_LATER
 from shared.identity.scopes import require_scope_name
@@ -43,7 +46,8 @@ class Operation:
     Responses that are text other than JSON. `also` documents further statuses of Responses, with their media
     type or "". `prepare` is a coroutine that runs before the handler's Session is opened, for calls to other
     services; the handler takes its result by type. `public_seconds` says how long caches may keep a response
-    to a caller without a token.
+    to a caller without a token. `together` says of a body whether its request may share a transaction with
+    others (see `shared.data.together` for what the handler then must not do).
     """
 
     method: str
@@ -68,6 +72,7 @@ class Operation:
     recorded: bool = True
     prepare: Callable[..., Awaitable[Any]] | None = None
     public_seconds: int = 0
+    together: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
         require_scope_name(self.scope, f"{self.method} {self.path}")
@@ -85,7 +90,8 @@ class Signature:
     query: type[BaseModel] | None
     body: type[BaseModel] | None
     body_required: bool
-    session_name: str | None
+    session_name: str | None  # of a Session or a Reader
+    takes_reader: bool
     injected: dict[str, Any]
     answer: Any
     is_async: bool
@@ -101,8 +107,9 @@ class Signature:
             query=query,
             body=body,
             body_required=body_required,
-            session_name=next((name for name, kind in hints.items() if kind is Session), None),
-            injected={name: kind for name, kind in hints.items() if kind is not Session},
+            session_name=next((name for name, kind in hints.items() if kind in (Session, Reader)), None),
+            takes_reader=Reader in hints.values(),
+            injected={name: kind for name, kind in hints.items() if kind not in (Session, Reader)},
             answer=answer,
             is_async=inspect.iscoroutinefunction(operation.handler),
         )

@@ -38,7 +38,7 @@ class ListTags:
 
     An admin's reads are recorded, except those of a page that the admin was shown before (304). So a tag must
     come from an earlier read of the same list by the same account. With a plain hash, the tag of a guessed
-    page, such as an empty one, would tell without a record whether the guess is right.
+    page, such as an empty one, would reveal without a record whether the guess is right.
     """
 
     def __init__(self, key: bytes) -> None:

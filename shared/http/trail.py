@@ -23,6 +23,9 @@ class Trail(Protocol):
     def add(self, **details: Any) -> None:
         """Add details to the record."""
 
+    def start_again(self) -> None:
+        """Forget all but the caller, before the handler's first or next attempt."""
+
     def answered(self, result: Any) -> None:
         """Use the handler's result as the resource, unless the handler has set another."""
 

@@ -25,13 +25,13 @@ from shared.process.tasks import end
 STALE_SECONDS = 3.0  # auth sends a heartbeat every second
 FIRST_LOAD_SECONDS = 10.0  # no warning while the suite is still starting
 KEPT_MAX = 200_000  # per kind
-# After an outage a verifier is back within a tenth of its length. So it misses little after a restart, and
-# costs little while auth is really away.
+# After an outage, a verifier is back within a tenth of the time that the outage took. So a verifier misses
+# little after a restart of auth, and costs little while auth is really away.
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.05, 0.5
 RETRY_RATIO = 0.1
 FEED = "/internal/revocations"
 # The header with the name of a process that follows the feed. auth expects it back after each page, and
-# waits for it. It is no query parameter, because auth of an older version would refuse that.
+# waits for it. It is not a query parameter, because an older version of auth would refuse an unknown one.
 VERIFIER = "x-verifier"
 VERIFIER_NAME_MAX = 64
 

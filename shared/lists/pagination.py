@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement, Select, Table, bindparam, select, 
 from sqlalchemy.sql.util import ClauseAdapter
 from sqlmodel import Session
 
+from shared.data.reading import Reader
 from shared.data.statements import Rows
 from shared.errors import FieldFault, Invalid
 from shared.http.schemas import Id, Page, Query
@@ -127,7 +128,7 @@ def rows_of(session: Session, statement: Select[Any]) -> list[dict[str, Any]]:
 
 
 def paginate_equal(
-    session: Session,
+    session: Reader,
     table: Table,
     values: Mapping[str, Any],
     query: PageQuery,

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 # Spreadsheets run a cell that begins with one of these as a formula.
@@ -10,13 +11,15 @@ FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return the rows as CSV; values that look like formulas get a leading apostrophe."""
+    """Return the rows as CSV; texts that look like formulas get a leading apostrophe, but numbers do not."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
-    writer.writerows([_defused(value) for value in row] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue().encode()
 
 
-def _defused(value: Any) -> Any:
+def _cell(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # without an exponent
     is_formula = isinstance(value, str) and value.startswith(FORMULA_BEGINS)
     return f"'{value}" if is_formula else value

@@ -1,9 +1,9 @@
 """XLSX workbooks of one sheet, made piece by piece, so that memory use does not depend on their size.
 
-An XLSX file is a ZIP archive of XML. `zipfile` could stream it too, but nobody else could continue it: here
-each piece is compressed by itself, and three numbers say all that the next one needs to know. The archive has
-no ZIP64 records, because Excel reports a file as damaged that has them where they are not needed. Texts are
-never formulas, as their cells say that they are text.
+An XLSX file is a ZIP archive of XML. `zipfile` could stream it too, but no other process could continue the
+stream. Here each piece is compressed by itself, and three numbers are all that the next piece needs. The
+archive has no ZIP64 records, because Excel reports a file with unneeded ZIP64 records as damaged. Texts are
+never formulas, because their cells are marked as text.
 """
 
 import re
@@ -55,7 +55,7 @@ class WorkbookTooLarge(Exception):
 class Workbook:
     """Returns the bytes of the file piece by piece: `rows` any number of times, then `end`.
 
-    Another process continues it with `at`, after the pieces that were returned until then.
+    Another process can continue the file after these pieces, beginning with the `at` that this one reached.
     """
 
     def __init__(self, at: Sequence[int] = (0, 0, 0)) -> None:

@@ -31,7 +31,7 @@ class Limits:
 
     seconds: float = 10.0
     start_seconds: float = 15.0
-    whole_seconds: float = 20.0  # with the wait for its turn and the start of a worker
+    whole_seconds: float = 20.0  # including the wait for its turn and the start of a worker
     memory: int = 512 * 1024 * 1024
     pdf_bytes: int = 1024 * 1024
     documents_per_worker: int = 200
@@ -51,7 +51,7 @@ class Renderer:
 
     The output is PDF/A-2a and PDF/UA-1. The same template, data and time give the same bytes. `fonts` is a
     folder with further fonts. The worker starts with the first document, and is replaced after a number of
-    documents, or when it holds much memory between them.
+    documents, or when it holds much memory between two documents.
     """
 
     def __init__(self, templates: Path, *, fonts: Path | None = None, limits: Limits | None = None) -> None:

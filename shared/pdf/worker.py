@@ -67,7 +67,7 @@ class Press:
 def address_space() -> int:
     """Return the bytes of address space that this process has reserved, which is what RLIMIT_AS counts.
 
-    Other systems than Linux do not say, and have no such limit either: 0.
+    Return 0 on systems other than Linux, which neither report it nor have such a limit.
     """
     if sys.platform != "linux":
         return 0

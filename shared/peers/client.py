@@ -4,8 +4,9 @@ import hmac
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import jwt
 import structlog
@@ -14,6 +15,7 @@ from shared.errors import InvalidToken, Problem, Unavailable
 from shared.process.observe import current_request_id
 from shared.process.settings import ProcessSettings
 from shared.process.supervision import suite_is_starting
+from shared.tracing import spans
 
 if TYPE_CHECKING:
     import httpx
@@ -66,11 +68,18 @@ class HttpClient:
 
         A `bytes` body must be JSON already.
         """
-        response = await self._send(method, url, body, headers)
-        return _outcome(url, response.status_code, response.content)
+        with _calling(method, url) as span:
+            response = await self._send(method, url, body, headers)
+            if span is not None:
+                span.put({"http.response.status_code": response.status_code})
+            return _outcome(url, response.status_code, response.content)
 
     async def download(self, url: str, *, headers: dict[str, str], bytes_max: int) -> bytes:
         """Fetch a document. More than `bytes_max` are not read, and raise AnswerTooLarge."""
+        with _calling("GET", url):
+            return await self._download(url, headers, bytes_max)
+
+    async def _download(self, url: str, headers: dict[str, str], bytes_max: int) -> bytes:
         import httpx
 
         content, sent = bytearray(), {**_traced(), "Accept-Encoding": "identity", **headers}
@@ -237,8 +246,21 @@ class Peer:
 
 
 def _traced() -> dict[str, str]:
-    request_id = current_request_id.get()
-    return {"X-Request-ID": request_id} if request_id else {}
+    request_id, trace = current_request_id.get(), spans.header()
+    found = {"X-Request-ID": request_id} if request_id else {}
+    return found if trace is None else {**found, "traceparent": trace}
+
+
+def _calling(method: str, url: str) -> AbstractContextManager[spans.Span | None]:
+    """Trace a call within a sampled trace, without its path and query, which may contain secrets."""
+    span = spans.sampled()
+    if span is None:
+        return nullcontext()
+    called, address = span.child(method, "client"), urlsplit(url)
+    called.put(
+        {"http.request.method": method, "server.address": address.hostname, "server.port": address.port}
+    )
+    return spans.within(called)
 
 
 def _failed(url: str, error: "httpx.HTTPError") -> Unavailable:

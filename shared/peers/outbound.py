@@ -137,7 +137,7 @@ class Outbound:
         *,
         seconds_max: float = 10.0,
         answer_bytes_max: int = 1024 * 1024,
-        has_breaker: bool = True,  # off: the caller has one that is finer than a host
+        has_breaker: bool = True,  # off if the caller has breakers of its own, finer than one per host
     ) -> None:
         self._settings, self._purpose = settings, purpose
         self._seconds_max, self._bytes_max = seconds_max, answer_bytes_max
@@ -203,8 +203,8 @@ class Outbound:
     async def _place(self, host: _Host) -> AsyncIterator[None]:
         """Wait for one of the host's slots and one of ours, so that a slow host blocks only a few calls.
 
-        A call that gets none in half of its time is `busy`, and was not made. The host then always has the
-        other half, so that `late` says something about it, and means that it may have received the call.
+        A call that gets no slot in half of its time is `busy`, and was not made. So the host always has the
+        other half: `late` then says something about the host, which may have received the call.
         """
         host.active += 1
         has_place = False

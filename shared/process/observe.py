@@ -21,16 +21,13 @@ from shared import __version__
 from shared.ids import new_id
 from shared.process.access_log import Output, access_log
 from shared.process.settings import ProcessSettings
+from shared.tracing import spans
 
 # Keys of the ASGI scope.
 REQUEST_ID = "gatehouse.request_id"  # the id in the response and the log
 ROUTE = "gatehouse.route"  # the matched route template, for metric labels
 SERVICE = "gatehouse.service"  # the name of the calling service
 CALLER = "gatehouse.caller"  # the verified account id, for the log
-# W3C Trace Context: version, trace id, parent id, flags; later versions may add more.
-TRACEPARENT = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{0,256})?"
-)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset(
     "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
@@ -80,7 +77,7 @@ def configure_logging(settings: ProcessSettings) -> None:
         access_log.write_json(settings.service, output)
     structlog.configure(
         processors=[
-            _with_request_id,
+            _with_ids,
             structlog.processors.add_log_level,
             _for_people if console else _named(settings.service),
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
@@ -113,13 +110,11 @@ def _json(entry: structlog.types.EventDict, **_options: object) -> str:
     return to_json(entry, fallback=repr).decode()
 
 
-def _with_request_id(
-    _logger: object, _method: str, entry: structlog.types.EventDict
-) -> structlog.types.EventDict:
+def _with_ids(_logger: object, _method: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:
     request_id = current_request_id.get()
     if request_id is not None:
         entry.setdefault("request_id", request_id)
-    return entry
+    return {**entry, **spans.log_fields(span)} if (span := spans.sampled()) is not None else entry
 
 
 def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -161,6 +156,7 @@ class Observe:
         request_id = request_id_of(scope["headers"])
         scope[REQUEST_ID] = request_id
         current_request_id.set(request_id)
+        span = None if spans.SWITCH.tracing is None else _entered(scope, spans.SWITCH.tracing)
         status, begun = 500, False
         id_header = (b"x-request-id", request_id.encode())
 
@@ -184,6 +180,43 @@ class Observe:
             await answer(Request(scope), error)(scope, receive, send_with_id)
         finally:
             record(scope, status, time.perf_counter() - started)
+            if span is not None:
+                _end(span, scope, status)
+
+
+def _entered(scope: Scope, tracing: spans.Tracing) -> spans.Span | None:
+    """Make the caller's trace current, or begin one; return the request's span if the trace is sampled."""
+    given = None
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            given = value
+            break
+    if given is None and scope["path"] in QUIET:
+        return None
+    context, is_sampled = tracing.sampler.decide(given)
+    if not is_sampled:
+        spans.unsampled.set(context)
+        return None
+    span = spans.received(tracing, context, given, scope["method"])
+    spans.current.set(span)
+    return span
+
+
+def _end(span: spans.Span, scope: Scope, status: int) -> None:
+    """End a request's span. Its path is not noted, because some paths contain secrets; its template is."""
+    method, route = scope["method"], scope.get(ROUTE)
+    span.rename(f"{method if method in _METHODS else 'HTTP'} {route or 'unmatched'}")
+    span.put(
+        {
+            "http.request.method": method if method in _METHODS else "_OTHER",
+            "http.route": route,
+            "http.response.status_code": status,
+            "gatehouse.request_id": scope[REQUEST_ID],
+        }
+    )
+    if status >= 500:
+        span.fail(str(status))
+    span.end()
 
 
 def _handler_of(app: Starlette, error: Exception) -> Any:
@@ -206,6 +239,7 @@ def record(scope: Scope, status: int, seconds: float) -> None:
         ms=round(seconds * 1000, 2),
         user_id=scope.get(CALLER),
         request_id=scope[REQUEST_ID],
+        **spans.log_fields(spans.sampled()),
     )
 
 

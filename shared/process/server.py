@@ -17,14 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from shared.process.settings import ProcessSettings
-from shared.process.supervision import follow_parent, report_phase
+from shared.process.supervision import LISTEN_FD, follow_parent, report_phase
 
 KEEP_ALIVE_SECONDS = 75  # longer than our clients keep idle connections, so that we never close first
 TICK_SECONDS = 1.0
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
 WEBSOCKET_MESSAGE_BYTES_MAX = 256 * 1024
-LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the file descriptor of a socket opened by the parent
 SERVER_STATE = "gatehouse.server_state"  # scope key; lets long responses notice the shutdown
 
 WebSockets = Literal["none", "direct"]
@@ -199,7 +198,7 @@ def serve(
     server = closing.server = Server(config, opening)
     listening = listen(settings)
     prepare()
-    follow_parent()
+    follow_parent(listening)
     report_phase("starting")
     try:
         server.run(sockets=[listening])

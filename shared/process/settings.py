@@ -12,17 +12,19 @@ from tempfile import mkstemp
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.process.guessable import is_guessable
 from shared.process.proxies import Networks
-from shared.process.stored import StoredFolder
+from shared.process.stored import StoredBucket, StoredFolder
+from shared.tracing import setup
 from shared.words import words_of
 
 SECRET_CHARACTERS_MIN = 32
 _PLACEHOLDER = re.compile(r"change.?me|your.?(?:very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
 
 _DATABASE_URL = re.compile(r"(sqlite|postgres(ql)?(\+psycopg)?)://")
+_SEVERAL_PORTS = re.compile(r"postgres[^:]*://[^/]*:\d+,")  # libpq allows it, SQLAlchemy does not
 
 _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
@@ -51,6 +53,9 @@ class ProcessSettings(BaseSettings):
         frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, validate_default=True
     )
     service: ClassVar[str]
+
+    # Whether a second process must not run beside the first one, not even while that is replaced.
+    alone: ClassVar[bool] = False
 
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
@@ -118,6 +123,18 @@ class ProcessSettings(BaseSettings):
         return self
 
     @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes it by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by name
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Look into no other sources: `load` reads files of its own, and each source takes milliseconds."""
+        return init_settings, env_settings
+
+    @classmethod
     def load(cls) -> Self:
         """Read the environment; `NAME_FILE` is the path of a file with the value of `NAME`."""
         values, faults = _values_from_files(cls)
@@ -125,6 +142,7 @@ class ProcessSettings(BaseSettings):
             settings = cls(**values)
         except ValidationError as error:
             faults += [f"{_variable(fault['loc'])}: {words_of(fault)}" for fault in error.errors()]
+        faults += setup.faults(os.environ)
         if faults:
             raise SettingsFaults(faults, cls.service)
         return settings
@@ -164,7 +182,7 @@ class ServiceSettings(ProcessSettings):
     database_wait_seconds: float = Field(default=60.0, ge=0)  # how long to wait for the server at start
     disk_reserve: int | None = Field(default=None, ge=0)
     redis_url: SecretStr | None = None
-    background: Literal["on", "off"] = "on"  # off: a copy that only responds to requests, to read from it
+    background: Literal["on", "off"] = "on"  # off: a copy to read from, which only responds to requests
     public_url: str = ""  # the base URL of links; by default taken from the request
     trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
@@ -173,6 +191,8 @@ class ServiceSettings(ProcessSettings):
     def _a_file_by_default(cls, url: str, info: ValidationInfo) -> str:
         if url and _DATABASE_URL.match(url) is None:
             raise ValueError("must be postgresql://user:password@host/database or sqlite:///folder/file.db")
+        if _SEVERAL_PORTS.match(url):
+            raise ValueError("name several servers as postgresql://user:password@/database?host=a,b&port=1,2")
         return url or f"sqlite:///{info.data.get('data_dir', Path('data'))}/{cls.service}.db"
 
     @field_validator("public_url")
@@ -192,9 +212,9 @@ class ServiceSettings(ProcessSettings):
         """Return the folders that belong to the data of this service: backups contain them."""
         return ()
 
-    def stored_elsewhere(self) -> str:
-        """Return where this service stores data that no backup contains; empty if there is none."""
-        return ""
+    def stored_buckets(self) -> tuple[StoredBucket, ...]:
+        """Return the buckets that belong to the data of this service: backups contain them as well."""
+        return ()
 
     @classmethod
     def migrations(cls) -> Path:

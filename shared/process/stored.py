@@ -1,13 +1,14 @@
-"""Folders with the data of a service, and holds on them.
+"""Folders and buckets with the data of a service, and holds on them.
 
-While a backup holds a folder, its service removes nothing from it that may still have to be copied. A hold
-expires by itself, so a killed backup stops nothing for long.
+While a backup holds a folder or a bucket, its service removes nothing from it that may still have to be
+copied. A hold expires by itself, so a killed backup stops nothing for long.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,8 +23,36 @@ class StoredFolder:
 
     name: str
     path: Path
-    # Whether people create files in it as they like: one that cannot be copied then stops no backup.
+    # Whether people create files in it as they like; then a file that cannot be copied stops no backup.
     is_of_people: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBucket:
+    """A bucket of S3 whose objects backups contain, in the layout of the folder that it stands for."""
+
+    name: str
+    bucket: str
+    prefix: str
+    region: str
+    endpoint_url: str | None
+    access_key: str | None
+    secret_key: str | None = field(repr=False)
+    key: re.Pattern[str]  # of its own objects: the bucket may hold others
+    subfolder: str
+
+    @property
+    def place(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def path_of(self, key: str) -> str:
+        """Return where an object would be in the folder."""
+        return f"{self.subfolder}/{key[:2]}/{key}"
+
+    def key_of(self, path: str) -> str | None:
+        """Return the key of an object by its path in the folder; None for other files."""
+        key = path.rpartition("/")[2]
+        return key if self.key.fullmatch(key) and self.path_of(key) == path else None
 
 
 class Hold:
@@ -35,8 +64,10 @@ class Hold:
             if not _is_recent(old):
                 old.unlink(missing_ok=True)
 
+    def begin(self) -> None:
+        self.extend()
+
     def extend(self) -> None:
-        """Begin the hold, or extend it."""
         with suppress(OSError):
             self._file.touch(mode=0o600)
 

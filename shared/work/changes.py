@@ -18,7 +18,6 @@ CHANNEL = "jobs_changed"
 LOOK_SECONDS = 0.5  # the polling interval without notifications
 LOOK_SECONDS_LISTENING = 5.0  # the polling interval with notifications, which may be lost with a connection
 SPACING_SECONDS = 0.1  # a job that changes constantly is shown ten times a second
-_CHANGED = "jobs_changed"
 NEW_JOB = ""  # instead of an id, for followers of jobs that start
 
 
@@ -56,6 +55,8 @@ class Changes:
     def __init__(self) -> None:
         self.are_heard = False  # whether other processes notify us
         self._followers: dict[str, set[Follower]] = {}
+        # In a session: a process may have several, and each wakes its own followers.
+        self._noted = f"changed {id(self)}"
 
     @contextmanager
     def following(self, job_id: str) -> Iterator[Follower]:
@@ -70,13 +71,13 @@ class Changes:
 
     def note(self, session: Session, job_id: str) -> None:
         """Note that this transaction changes the job, and notify followers if it commits."""
-        session.info.setdefault(_CHANGED, set()).add(job_id)
+        session.info.setdefault(self._noted, set()).add(job_id)
         if session.get_bind().dialect.name == "postgresql":
             tell = text("SELECT pg_notify(:channel, :job_id)")
             session.connection().execute(tell, {"channel": CHANNEL, "job_id": job_id})
 
     def committed(self, session: Session) -> None:
-        for job_id in session.info.pop(_CHANGED, ()):
+        for job_id in session.info.pop(self._noted, ()):
             self.wake(job_id)
 
     def wake(self, job_id: str) -> None:

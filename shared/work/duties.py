@@ -29,6 +29,7 @@ LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 5.0, 60.0
 RETRY_FIRST = timedelta(seconds=1)
 RETRY_MAX = timedelta(minutes=5)
 TIDY_SECONDS = 600.0
+TIDY_AFTER_SECONDS = 30.0  # a process that starts has more urgent work, and so have its replicas
 BEATS = 4  # renewals per lease duration
 
 SUCCESS = Gauge(
@@ -57,6 +58,7 @@ class Duty:
     work: Callable[[IsStopping], None]
     alone: bool = False
     retry_max: timedelta = RETRY_MAX
+    after: float = 0.0  # seconds between the start of the process and the first run
 
     @property
     def times(self) -> Cron | Every:
@@ -96,12 +98,14 @@ class Duties:
                 self._queues[duty.name] = _queue(table, duty)
         self._to_tidy = [*self._queues.values(), *queues]
         if self._to_tidy:
-            self._duties.append(Duty("tidy_work", TIDY_SECONDS, self._tidy))
+            self._duties.append(Duty("tidy_work", TIDY_SECONDS, self._tidy, after=TIDY_AFTER_SECONDS))
         self._stopping = threading.Event()
         self._planned: set[str] = set()
+        self._found: dict[str, bool] = {}  # whether a duty was due when it was planned
 
     async def __aenter__(self) -> Self:
         self._stopping.clear()
+        self._planning = asyncio.Lock()
         self._threads = ThreadPoolExecutor(len(self._duties) or 1, thread_name_prefix="duty")
         self._tasks = [
             asyncio.create_task(self._do_always(duty), name=f"duty: {duty.name}") for duty in self._duties
@@ -113,7 +117,7 @@ class Duties:
     ) -> None:
         self._stopping.set()
         for task in self._tasks:
-            task.cancel()  # only once: a second time would interrupt what follows a cancelled duty
+            task.cancel()  # only once: a second cancellation would interrupt the clean-up after a duty
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._threads.shutdown(wait=False)  # its threads are idle
@@ -121,6 +125,7 @@ class Duties:
     async def _do_always(self, duty: Duty) -> None:
         failures = 0
         turn = self._in_turn if duty.alone else self._at_once
+        await asyncio.sleep(duty.after)
         while True:
             try:
                 pause = await turn(duty)
@@ -139,16 +144,32 @@ class Duties:
         """Run the duty if it is due and not running elsewhere; return the seconds until the next check."""
         queue = self._queues[duty.name]
         look = min(LOOK_SECONDS, duty.seconds)
-        if duty.name not in self._planned:
-            if not await self._database.run(_plan, queue, duty):
-                return look  # a replica with another schedule is running it
-            self._planned.add(duty.name)
-        if not await self._database.read(queue.is_due):
+        if not await self._is_due(duty, queue):
             return look
         claimed = await self._database.run(queue.claim, 1)
         for leased in claimed:
             await self._under_lease(duty, queue, leased)
         return look
+
+    async def _is_due(self, duty: Duty, queue: Queue) -> bool:
+        if duty.name in self._planned:
+            return await self._database.read(queue.is_due)
+        async with self._planning:
+            if duty.name not in self._found:
+                self._found = await self._database.run(self._plan)
+        if duty.name not in self._found:
+            return False  # a replica with another schedule is running it
+        self._planned.add(duty.name)
+        return self._found.pop(duty.name)
+
+    def _plan(self, session: Session) -> dict[str, bool]:
+        """Plan all duties in one transaction, in the same order in every replica; return which are due."""
+        alone = sorted((one for one in self._duties if one.alone), key=lambda one: one.name)
+        return {
+            one.name: self._queues[one.name].is_due(session)
+            for one in alone
+            if one.name not in self._planned and _plan(session, self._queues[one.name], one)
+        }
 
     async def _under_lease(self, duty: Duty, queue: Queue, leased: Leased) -> None:
         """Run the duty, and always release the lease, with the delay that the outcome calls for."""

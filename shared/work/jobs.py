@@ -111,10 +111,17 @@ class CannotSucceed(Exception):
 
 
 class Jobs:
-    """The jobs of one service."""
+    """The jobs of one service. Endpoints show only the kinds that are `shown`, by default all."""
 
-    def __init__(self, tables: JobTables, kinds: Mapping[str, Kind], *, lease: timedelta = LEASE) -> None:
-        self.table, self.kinds, self.lease = tables.jobs, kinds, lease
+    def __init__(
+        self,
+        tables: JobTables,
+        kinds: Mapping[str, Kind],
+        *,
+        lease: timedelta = LEASE,
+        shown: Sequence[str] | None = None,
+    ) -> None:
+        self.table, self.kinds, self.lease, self.shown = tables.jobs, kinds, lease, shown
         self.changes = Changes()
         self.queues = {
             name: Queue(tables, f"job:{name}", lease=lease, attempts_max=kind.attempts_max)
@@ -143,6 +150,13 @@ class Jobs:
         if row is None or owner not in (None, row.owner):
             raise NotFound
         return row._asdict()
+
+    def show(self, session: Session, job_id: str, owner: str | None = None) -> dict[str, Any]:
+        """Return the row of a job as `read` does, but only if its kind is shown."""
+        row = self.read(session, job_id, owner)
+        if self.shown is not None and row["kind"] not in self.shown:
+            raise NotFound
+        return row
 
     def cancel(self, session: Session, job_id: str) -> None:
         """Cancel a job: a waiting one ends at once, a running one soon. An ended job is not changed."""

@@ -201,7 +201,7 @@ class Queue:
         return sorted((one for one in found if one.attempts <= self.attempts_max), key=lambda one: one.id)
 
     def postpone(self, session: Session, work_ids: Collection[str], after: timedelta) -> int:
-        """Make idle work that is due now due after `after`, in one statement; return how much there was."""
+        """Let idle work whose time has come wait for `after`, in one statement; return how many."""
         table, at = self.table, clock(session)
         mine = table.c.id.in_(work_ids), table.c.queue == self.name
         idle = select(table.c.id).where(*mine, table.c.lease.is_(None), table.c.due <= at)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +16,7 @@ from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
 from shared.http.schemas import Id, Output, Page, example
 from shared.http.streams import ServerSentEvent, Streams, last_event_id
-from shared.lists.pagination import PageQuery, paginate_equal
+from shared.lists.pagination import PageQuery, paginate, paginate_equal
 from shared.work.jobs import Jobs, State
 
 
@@ -88,12 +89,16 @@ def job_operations(prefix: str, *, scope: str | None = None) -> list[Operation]:
 
 def list_jobs(query: PageQuery, caller: Caller, jobs: Jobs, session: Session) -> Page[JobOut]:
     """List your jobs, newest first."""
-    return paginate_equal(session, jobs.table, {"owner": caller.id}, query, JobOut.of)
+    table = jobs.table
+    if jobs.shown is None:
+        return paginate_equal(session, table, {"owner": caller.id}, query, JobOut.of)
+    mine, shown = select(table).where(table.c.owner == caller.id), table.c.kind.in_(jobs.shown)
+    return paginate(session, mine, table.c.id, query, JobOut.of, checked=[shown])
 
 
 def show_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobOut:
     """Show a job and its progress."""
-    return JobOut.of(jobs.read(session, job_id, _whose(caller)))
+    return JobOut.of(jobs.show(session, job_id, _whose(caller)))
 
 
 def cancel_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobOut:
@@ -101,7 +106,7 @@ def cancel_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobO
 
     What it has done so far is not undone. An ended job is not changed.
     """
-    jobs.read(session, job_id, _whose(caller))
+    jobs.show(session, job_id, _whose(caller))
     jobs.cancel(session, job_id)
     return JobOut.of(jobs.read(session, job_id))
 
@@ -114,6 +119,14 @@ async def follow_job(
     The data of each event is the job as JSON. A client that reconnects with `Last-Event-ID` gets only later
     changes, and 204 if it has already seen the end.
     """
+    await database.read(jobs.show, job_id, _whose(caller))
+    return await follow(job_id, caller, jobs, database, streams, request)
+
+
+async def follow(
+    job_id: str, caller: Caller, jobs: Jobs, database: Database, streams: Streams, request: Request
+) -> Response:
+    """Follow a job of any kind, for endpoints of a service's own; others' jobs are 404, except for admins."""
     row = await database.read(jobs.read, job_id, _whose(caller))
     seen = last_event_id(request)
     last = int(seen) if seen is not None and seen.isascii() and seen.isdecimal() else 0

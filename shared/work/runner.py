@@ -15,6 +15,7 @@ from shared.errors import Overloaded, Problem, Unavailable
 from shared.events.failpoints import reached
 from shared.process.tasks import end
 from shared.work.changes import NEW_JOB
+from shared.work.duties import TIDY_AFTER_SECONDS, TIDY_SECONDS
 from shared.work.jobs import (
     NOTE_CHARACTERS_MAX,
     CancelAsked,
@@ -31,7 +32,6 @@ T = TypeVar("T")
 
 LOOK_SECONDS = 0.5
 BEATS = 8  # renewals per lease duration
-TIDY_SECONDS = 600.0
 AFTER_FAULT_SECONDS = 5.0
 RUNNING_MAX = 4  # per replica
 AWAY_PAUSE = timedelta(seconds=10)
@@ -54,7 +54,7 @@ class Runner:
         self._stopping.clear()
         self._loops = [
             asyncio.create_task(self._look_for_work(), name="jobs: look"),
-            asyncio.create_task(self._always(self._tidy, TIDY_SECONDS), name="jobs: tidy"),
+            asyncio.create_task(self._keep_tidy(), name="jobs: tidy"),
         ]
         self._database.on_commit.append(self._jobs.changes.committed)
         if not self._database.is_sqlite:
@@ -94,6 +94,10 @@ class Runner:
         """Claim jobs as soon as one starts or ends here; poll for retries and for other processes."""
         with self._jobs.changes.following(NEW_JOB) as follower:
             await self._always(self._look, LOOK_SECONDS, follower.woken)
+
+    async def _keep_tidy(self) -> None:
+        await asyncio.sleep(TIDY_AFTER_SECONDS)
+        await self._always(self._tidy, TIDY_SECONDS)
 
     async def _tidy(self) -> None:
         await self._database.run(self._jobs.tidy)

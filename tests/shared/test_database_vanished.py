@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
-from shared.data.database import Database, postgresql_options
+from shared.data.database import Database
+from shared.data.postgresql import postgresql_options
 from shared.errors import Unavailable
 from tests import support
 

@@ -1,8 +1,10 @@
 """Migrations: safe with several processes, all or nothing, and cheap when there is nothing to do."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from sqlmodel import AutoString
 from shared.data import migrate
 from shared.data.database import Database, UtcDateTime
 from shared.data.migrate import (
-    VERSION_TABLE,
     MigrationFailed,
     current,
     differences,
@@ -20,6 +21,7 @@ from shared.data.migrate import (
     upgrade,
     write,
 )
+from shared.data.reach import VERSION_TABLE
 from shared.ids import new_id
 from tests.shared.notes import models
 from tests.shared.notes.app import MIGRATIONS
@@ -311,3 +313,26 @@ def test_folder_without_migrations_changes_nothing(
 
     assert newest(tmp_path) is None
     assert tables(database) == set()
+
+
+def test_sqlite_migration_that_reads_first_is_not_broken_by_a_service_that_writes(
+    tmp_path: Path, migrations: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/busy.db"
+    upgrade(url, migrations)
+    other = (
+        "import sqlite3; op.get_bind().execute(sa.text('SELECT * FROM notes')).all(); "
+        f"service = sqlite3.connect('{tmp_path}/busy.db', timeout=0); "
+        "write = 'CREATE TABLE of_the_service (id)'"
+    )
+    add_migration(
+        migrations,
+        2,
+        f"{other}\n    try:\n        service.execute(write)\n"
+        "    except sqlite3.OperationalError:\n        pass  # it waits\n"
+        "    service.close()\n    op.create_table('whole', sa.Column('id', sa.Integer))",
+    )
+
+    upgrade(url, migrations)
+    with closing(sqlite3.connect(tmp_path / "busy.db")) as database:
+        assert database.execute("SELECT version_num FROM schema_migrations").fetchone() == ("0002",)

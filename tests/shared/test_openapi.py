@@ -104,6 +104,12 @@ def test_every_public_line_of_the_routing_table_is_an_operation(document: Any) -
         "GET /gate",
         "POST /accidents/{kind}",
         "GET /admin/count",
+        "GET /events/notes",
+        "GET /events/notes/unsent",
+        "GET /events/notes/undelivered",
+        "GET /events/notes/undelivered/{event_id}",
+        "POST /events/notes/replay",
+        "POST /events/notes/drop",
     }
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import Column, Index, MetaData, String, Table, delete, insert, select
 from sqlmodel import Session
 
 from shared.data.database import Database
 from shared.data.migrate import upgrade
 from shared.errors import Invalid
-from shared.http.schemas import Page
+from shared.http.schemas import Output, Page
 from shared.ids import new_id
 from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery, paginate, paginate_equal
 from tests.shared.notes.app import MIGRATIONS
@@ -23,6 +23,11 @@ from tests.shared.notes.models import Note
 
 class Thing(BaseModel):
     id: str
+
+
+class Shown(Output):
+    id: str
+    length: int
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,12 @@ def test_paginate_equal_lists_the_rows_with_these_values_page_by_page(database: 
         assert (seen, cursor) == (there[::-1], None)
         everything = paginate_equal(session, NOTES, {}, PageQuery(), NoteOut.unchecked)
         assert len(everything.items) == 6
+
+
+def test_row_taken_over_is_sent_with_the_fields_of_the_response_and_no_other_column() -> None:
+    row = {"id": new_id(), "secret": "not for readers"}
+    taken = Shown.taking(row, length=3)
+    assert TypeAdapter(list[Shown]).dump_json([taken]) == f'[{{"id":"{row["id"]}","length":3}}]'.encode()
 
 
 def test_checked_page_is_in_order_though_postgresql_reads_the_condition_first(

@@ -82,6 +82,14 @@ class TestLoad:
         assert "  DATABASE_URL: must be postgresql://user:password@host/database or sqlite:///" in told
         assert url not in told
 
+    def test_ports_of_several_servers_are_given_in_the_query(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DATABASE_URL", "postgresql://a:secret@one:5432,two:5433/d")
+        assert "DATABASE_URL: name several servers as postgresql://user:password@/database?host=" in faults()
+
+        for url in ("postgresql://a:b@one,two/d", "postgresql://a:b@/d?host=one,two&port=1,2"):
+            monkeypatch.setenv("DATABASE_URL", url)
+            assert Settings.load().database_url == url
+
     def test_settings_cannot_be_changed(self) -> None:
         settings = Settings.load()
         with pytest.raises(ValidationError):

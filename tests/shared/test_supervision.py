@@ -1,10 +1,11 @@
 """What a process reports to the launcher, and what it does not log while the suite is starting."""
 
+import socket
 import subprocess
 
-from shared.process.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
+from shared.process.supervision import HAND_OVER, HANDED_OVER, PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
 from shared.testing import TEST_INTERNAL_SECRET
-from tests.shared.processes import started
+from tests.shared.processes import SECONDS_MAX, started
 from tests.support import free_port
 
 # It polls an auth and a peer that do not exist, again and again.
@@ -86,3 +87,12 @@ def test_supervised_process_has_one_thread_while_it_migrates_so_that_it_can_fork
     own = environment(STARTING) | {"PORT": str(free_port())}
     with started("-c", PREPARING, environment=own, stdin=subprocess.PIPE) as preparing:
         preparing.line_with("threads: 1")
+
+
+def test_process_without_a_socket_says_so_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, started("-c", LONELY, environment=environment("1"), stdin=theirs.fileno()):
+        ours.settimeout(SECONDS_MAX)
+        ours.sendall(HAND_OVER)
+        answer, files, _, _ = socket.recv_fds(ours, 100, 1)
+    assert (answer, files) == (HANDED_OVER, [])

@@ -8,15 +8,17 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from shared.data import together
-from shared.data.database import Database
+from shared.data.database import Database, execute_in_driver
 from shared.data.migrate import upgrade
 from shared.data.statements import insert_row
+from shared.data.together import common_of, read_once
 from shared.errors import Overloaded, Unavailable
+from shared.ids import new_id
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.notes.handlers import NOTES
 
@@ -109,6 +111,68 @@ async def test_failed_piece_fails_alone(database: Database) -> None:
     assert isinstance(results[2], ZeroDivisionError)
     assert results[3] == "B"
     assert [text for _, text in await database.read(texts)] == ["a", "b", "first"]
+
+
+async def test_pieces_of_one_transaction_read_a_value_once(database: Database) -> None:
+    read: list[str] = []
+
+    def reading(key: str) -> Any:
+        return lambda session: read_once(session, key, lambda: _noted(read, key))
+
+    commits = Commits(database)
+    results = await queued_behind_first(database, commits, *map(reading, "aaba"))
+    later = [await database.run_together(reading("a")), await database.run(reading("a"))]
+
+    assert results == [1, 1, 2, 1]
+    assert later == [3, 4]
+
+
+def _noted(read: list[str], key: str) -> int:
+    read.append(key)
+    return len(read)
+
+
+def inserting(text: str, owner: str | None = "nobody") -> Any:
+    """Insert a row together with those of other pieces; `owner` cannot be NULL."""
+
+    def insert(session: Session) -> str:
+        mark = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
+        values = f"{mark}, {mark}, {mark}, 1, '2026-11-28T22:00:00.000000+00:00'"
+        statement = f"INSERT INTO notes (id, owner, text, version, created) VALUES ({values})"
+        row, common = (new_id(), owner, text), common_of(session)
+        if common is None:  # once more, alone
+            execute_in_driver(session.connection(), statement, row)
+        else:
+            common.insert(statement, row)
+        return text.upper()
+
+    return insert
+
+
+async def test_rows_of_all_pieces_are_inserted_by_one_statement(database: Database) -> None:
+    commits, together_at_once = Commits(database), list[bool]()
+
+    def note(
+        _connection: Any, _cursor: Any, _statement: str, _values: Any, _context: Any, many: bool
+    ) -> None:
+        together_at_once.append(many)
+
+    event.listen(database._writing, "before_cursor_execute", note)
+    results = await queued_behind_first(database, commits, *map(inserting, "cab"))
+
+    assert results == [*"CAB"]
+    assert together_at_once == [True]
+    assert [text for _, text in await database.read(texts)] == [*"abc", "first"]
+
+
+async def test_row_that_cannot_be_inserted_fails_its_own_piece(database: Database) -> None:
+    commits = Commits(database)
+    results = await queued_behind_first(database, commits, inserting("a"), inserting("b", None), adding("c"))
+
+    assert results[0] == "A"
+    assert isinstance(results[1], IntegrityError)
+    assert results[2] == "C"
+    assert [text for _, text in await database.read(texts)] == [*"ac", "first"]
 
 
 async def test_every_caller_learns_that_the_commit_failed(

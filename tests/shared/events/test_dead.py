@@ -17,11 +17,12 @@ from shared.clock import now
 from shared.data.bulk import insert_rows
 from shared.data.database import Database
 from shared.data.migrate import upgrade
-from shared.events import dead, parked, spine
+from shared.events import dead, parked, spine, undelivered
 from shared.events.dead import DeadLetters
 from shared.events.inbox import Inbox
 from shared.events.parked import NEVER, Parked
 from shared.events.spine import Spine
+from shared.events.undelivered import Undelivered, Waiting
 from shared.process.tasks import end
 from tests.plans import STEPS, Watched, rows_read
 from tests.shared.events.conftest import TABLES
@@ -75,17 +76,35 @@ def a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def works(database: Database) -> dict[str, tuple[Work, Any]]:
     """Return every operation on dead letters, with its expected result."""
     letters, line = DeadLetters(TABLES), Parked(TABLES.parked, {"thing.counted": False})
+    looked = Undelivered(TABLES, ["one"])
     with database.transaction(write=False) as session:
         first = letters.oldest(session)
         second = letters.oldest(session, after=first[-1])
         ids = [letter.id for letter in second]
+        pages = {is_dead: looked.newest(session, FEW, dead=is_dead) for is_dead in (True, False)}
+        places = {is_dead: (page[-1].received, page[-1].seq) for is_dead, page in pages.items()}
     assert len(first) == len(second) == FEW
     return {
         "list": (letters.oldest, first),
         "list the next ones": (lambda session: letters.oldest(session, after=first[-1]), second),
         "find some": (lambda session: letters.those(session, ids), second),
-        "replay": (lambda session: letters.replay(session, second), None),
-        "drop": (lambda session: letters.drop(session, second), None),
+        "replay": (lambda session: letters.replay(session, second), second),
+        "drop": (lambda session: letters.drop(session, second), second),
+        "list the newest dead ones": (
+            lambda session: [row.seq for row in looked.newest(session, FEW, dead=True)],
+            [*range(ROWS // 2, ROWS // 2 - FEW, -1)],
+        ),
+        "list dead ones before them": (
+            lambda session: [row.seq for row in looked.newest(session, FEW, dead=True, before=places[True])],
+            [*range(ROWS // 2 - FEW, ROWS // 2 - 2 * FEW, -1)],
+        ),
+        "list those to be retried": (
+            lambda session: [
+                row.seq for row in looked.newest(session, FEW, dead=False, before=places[False])
+            ],
+            [*range(ROWS - FEW, ROWS - 2 * FEW, -1)],
+        ),
+        "find one": (lambda session: getattr(looked.find(session, ids[0]), "id", None), ids[0]),
         "count": (line.census, (FEW, FEW)),
         "delete old ones": (lambda session: line.forget_dead(session, now()), False),
         "find no old ones": (lambda session: line.forget_dead(session, BEGIN), True),
@@ -131,6 +150,25 @@ def test_each_operation_reads_only_the_dead_letters_that_it_returns(
             session.connection().execute(text("ANALYZE"))
         for engine in {database.engine, database._writing}:
             engine.dispose()  # connections of SQLite read the statistics when they open
+
+
+def test_waiting_events_are_counted_and_listed_up_to_a_limit_without_reading_the_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(undelivered, "COUNTED_MAX", FEW)
+    body = {"key": "thing 1", "body": "{}", "created": BEGIN, "attempts": 3, "last_error": "refused"}
+    rows = [{"subscriber": "one" if each % 2 else "other", **body} for each in range(ROWS)]
+    with database.transaction() as session:
+        insert_rows(session, TABLES.outbox, rows)
+    looked, watched = Undelivered(TABLES, ["nobody", "one"]), Watched(database._writing)
+    expected = [Waiting("nobody", 0, None, 0, None), Waiting("one", FEW, BEGIN, 3, "refused")]
+    seen = cost(database, watched, looked.waiting, expected)
+    listed = cost(
+        database, watched, lambda session: len(looked.unsent(session, "one", FEW, after=ROWS // 2)), FEW
+    )
+
+    assert 0 < seen < (STEPS_MAX if database.is_sqlite else ROWS_READ_MAX)
+    assert 0 < listed < (STEPS_MAX if database.is_sqlite else ROWS_READ_MAX)
 
 
 def test_dead_letters_are_listed_in_batches_in_order_of_arrival(
@@ -238,3 +276,17 @@ def test_dead_letters_of_an_older_version_are_found_after_the_upgrade(
 
     assert [letter.event.data["number"] for letter in found] == [0, 1]
     assert counted == (1, 2)
+
+
+def test_replay_and_drop_return_what_was_dead_until_then(database: Database) -> None:
+    """Another operator may have replayed or dropped an event since it was read."""
+    fill(database, 3, dead=3)
+    letters = DeadLetters(TABLES)
+    with database.transaction() as session:
+        found = letters.oldest(session)
+    with database.transaction() as session:
+        letters.replay(session, found[:1])
+    with database.transaction() as session:
+        assert letters.drop(session, found[:2]) == found[1:2]
+    with database.transaction() as session:
+        assert letters.replay(session, found) == found[2:]

@@ -9,7 +9,7 @@ from shared.events import Events
 from shared.events.event import EVENT_BYTES_MAX
 from shared.events.signing import Signatures
 from shared.events.spine import RECEIVED_MAX
-from shared.identity.tokens import internal
+from shared.identity.tokens import admin, internal
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.events.conftest import TABLES
 from tests.shared.events.things import Counted, apply, envelope
@@ -33,16 +33,20 @@ def test_event_without_an_id_or_a_topic_is_refused(name: str) -> None:
 
 
 def test_events_are_received_by_one_internal_operation_that_leaves_no_record() -> None:
-    (receive,) = Events(TABLES, {Counted: apply}, {}).operations()
+    receive, *others = Events(TABLES, {Counted: apply}, {}).operations("counting")
 
     assert (receive.method, receive.path, receive.status) == ("POST", "/internal/events", 204)
     assert receive.access is internal
     assert not receive.recorded
+    assert {one.access for one in others} == {admin}
     assert RECEIVED_MAX * EVENT_BYTES_MAX < receive.body_bytes_max < 2 * RECEIVED_MAX * EVENT_BYTES_MAX
 
 
 def test_service_that_consumes_nothing_receives_nothing() -> None:
-    assert Events(TABLES, {}, {}).operations() == []
+    paths = [one.path for one in Events(TABLES, {}, {}).operations("counting")]
+
+    assert paths
+    assert all(path.startswith("/events/counting") for path in paths)
 
 
 def test_signatures_of_a_service_use_its_secrets_the_newest_first() -> None:

@@ -162,10 +162,10 @@ class Held(Inbox):
         super().__init__(TABLES, database, {Counted: apply_alone})
         self._before, self._meanwhile = before, meanwhile
 
-    def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
+    def _apply_parked(self, rows: Sequence[Row[Any]], *, following: Row[Any] | None = None) -> bool:
         if [row.id for row in rows] == [self._before]:
             self._meanwhile()
-        return super()._apply_parked(rows, more_follow=more_follow)
+        return super()._apply_parked(rows, following=following)
 
 
 def apply_alone(session: Session, events: Sequence[Counted]) -> None:
@@ -389,3 +389,27 @@ def test_dead_letter_is_kept_for_a_month_and_then_holds_nothing_back(
 
     assert seen(database) == [2]
     assert timedelta(days=29) < DEAD_KEPT < timedelta(days=31)
+
+
+def test_event_whose_claim_expired_is_found_again_if_the_process_dies_before_its_turn(
+    database: Database, inbox: Inbox
+) -> None:
+    inbox.receive([envelope(1), envelope(2)], attempt=SUSPICIOUS_ATTEMPT)
+    with database.transaction() as session:
+        first, second = inbox.parked.claim(session)
+        expire(session)
+    with database.transaction() as session:
+        inbox.parked._first_in_line(session)  # as another process does before it claims an event
+    assert due(database) == [True, False]
+
+    assert inbox._apply_parked([first], following=second)
+    assert due(database) == [True]
+    with database.transaction() as session:
+        expire(session)
+    while inbox.retry_next():
+        pass
+    assert seen(database) == [1, 2]
+
+
+def expire(session: Session) -> None:
+    session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(seconds=1)))

@@ -16,6 +16,7 @@ from shared.data.database import Database
 from shared.errors import Unavailable
 from shared.events import emit, poll, relay
 from shared.events.outbox import OUTBOX, Outbox
+from shared.events.pace import GATHER_SECONDS, GATHER_UNDER_LOAD_SECONDS, LOAD_EVENTS, Gathering
 from shared.events.poll import Poll
 from shared.events.relay import Direct, Relay
 from shared.peers import client
@@ -238,3 +239,29 @@ async def test_subscriber_that_responds_is_not_probed(
         await until(lambda: number_waiting(teller) == 0)
 
     assert subscriber.received == [(1, 3), (1, 1)]
+
+
+class TestGathering:
+    def test_single_events_are_hardly_delayed(self) -> None:
+        gathering = Gathering()
+        assert gathering.seconds(1000.0) == GATHER_SECONDS
+        for at in range(1000, 1010):
+            gathering.note(LOAD_EVENTS - 1, float(at))
+            assert gathering.seconds(at + 0.1) == GATHER_SECONDS
+
+    @pytest.mark.parametrize("pause", [0.06, 0.25])
+    def test_steady_load_is_gathered_for_longer_however_small_its_deliveries_are(self, pause: float) -> None:
+        gathering, at = Gathering(), 1000.0
+        for _ in range(100):
+            at += pause
+            gathering.note(1 if pause < 0.1 else 4, at)
+
+        assert gathering.seconds(at) == GATHER_UNDER_LOAD_SECONDS
+        assert gathering.seconds(at + 1) == GATHER_SECONDS
+
+    def test_burst_is_followed_by_a_longer_pause(self) -> None:
+        gathering = Gathering()
+        gathering.note(100, 1000.0)
+
+        assert gathering.seconds(1000.5) == GATHER_UNDER_LOAD_SECONDS
+        assert gathering.seconds(1000.95) == GATHER_SECONDS

@@ -1,4 +1,4 @@
-"""Documents by the worker: what they promise, and what happens when it is slow, greedy or killed."""
+"""Documents that the worker renders: what they promise, and what happens if it is slow, greedy or killed."""
 
 import asyncio
 import os

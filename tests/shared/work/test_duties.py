@@ -1,7 +1,9 @@
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -24,6 +26,7 @@ SECONDS = 20
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duties, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(duties, "RETRY_FIRST", timedelta(milliseconds=20))
+    monkeypatch.setattr(duties, "TIDY_AFTER_SECONDS", 0.01)
 
 
 class Counted:
@@ -102,14 +105,14 @@ async def test_duty_of_a_dead_replica_is_taken_over(database: Database) -> None:
 
 
 async def test_working_duty_renews_its_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that outlasts its lease three times over is still started only once."""
-    monkeypatch.setattr(duties, "LEASE_SECONDS_MAX", 0.5)
+    """Work that outlasts its lease is still started only once."""
+    monkeypatch.setattr(duties, "LEASE_SECONDS_MAX", 3.0)  # survives a stall of two seconds
     begun: list[int] = []
     ended = threading.Event()
 
     def long(is_stopping: IsStopping) -> None:
         begun.append(1)
-        threading.Event().wait(1.5)
+        threading.Event().wait(4)
         ended.set()
 
     duty = Duty("long", 3600, long, alone=True)
@@ -188,6 +191,27 @@ async def test_cron_duty_waits_for_its_time_and_then_runs_on_one_replica(databas
     assert due_of(database, "yearly") == new_year
 
 
+async def test_duties_of_a_process_are_planned_in_one_transaction(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "LOOK_SECONDS", 3600.0)
+    run, ran = database.run, list[str]()
+
+    async def noted(work: Callable[..., Any], *arguments: Any) -> Any:
+        ran.append(work.__name__)
+        return await run(work, *arguments)
+
+    monkeypatch.setattr(database, "run", noted)
+    works = [Counted() for _ in range(3)]
+    yearly = [Duty(f"yearly {number}", Cron("0 0 1 1 *"), Counted(), alone=True) for number in range(3)]
+    often = [Duty(f"often {number}", 3600.0, work, alone=True) for number, work in enumerate(works)]
+    async with Duties(database, [*yearly, *often], WORK):
+        for work in works:
+            await work.reaches(1)
+    assert all(due_of(database, duty.name) > now() for duty in yearly)
+    assert sorted(ran) == ["_plan", *["_put_off"] * 3, *["claim"] * 3]
+
+
 async def test_missed_times_are_made_up_for_by_one_run(database: Database) -> None:
     work = Counted()
     duty = Duty("hourly", Cron("0 * * * *"), work, alone=True)
@@ -239,6 +263,17 @@ async def test_rows_given_up_by_other_queues_are_deleted_after_a_while(database:
     async with Duties(database, [], queues=[queue]), asyncio.timeout(SECONDS):
         while database_rows(database):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
+
+
+async def test_old_rows_are_not_deleted_while_the_process_starts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "TIDY_AFTER_SECONDS", 3600.0)
+    tidied, work = Counted(), Counted()
+    monkeypatch.setattr(Duties, "_tidy", lambda _, is_stopping: tidied(is_stopping))
+    async with Duties(database, [Duty("often", 0.01, work)], queues=[Queue(WORK, "mail")]):
+        await work.reaches(20)
+    assert tidied.times == 0
 
 
 def database_rows(database: Database) -> int:

@@ -240,6 +240,23 @@ async def test_history_is_limited_in_number_and_age(
     assert await database.read(left) == ids[4:]
 
 
+async def test_old_jobs_are_not_deleted_while_the_process_starts(
+    database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied = asyncio.Event()
+
+    async def tidy(_: Runner) -> None:
+        tidied.set()
+
+    monkeypatch.setattr(Runner, "_tidy", tidy)
+    async with Runner(jobs, database):
+        await ended(database, jobs, await start(database, jobs, "count", total=1))
+    assert not tidied.is_set()
+    monkeypatch.setattr(runner, "TIDY_AFTER_SECONDS", 0.0)
+    async with Runner(jobs, database), asyncio.timeout(SECONDS):
+        await tidied.wait()
+
+
 async def test_jobs_of_a_deleted_account_are_deleted(database: Database, jobs: Jobs) -> None:
     waiting, done = [await start(database, jobs, "count", one, total=0) for one in "ab"]
     await database.run(jobs.cancel, done)
