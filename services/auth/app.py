@@ -26,7 +26,7 @@ from services.auth.lifecycle.requests import WORK_SECONDS, MailRequests
 from services.auth.lifecycle.resets import PasswordResets
 from services.auth.mails.links import Links, delete_expired_links
 from services.auth.mails.mails import Mails, warn_without_origin
-from services.auth.models import EVENTS
+from services.auth.models import EVENTS, IDEMPOTENCY
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.server import OAuthServer
 from services.auth.own_account.authenticator_app import AuthenticatorApp
@@ -87,6 +87,7 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=client,
         database=database,
+        idempotency=IDEMPOTENCY.sealed_by(sealer),  # the first response shows a token
         provide={
             AccessTokens: tokens,
             BrowserSessions: browsers,

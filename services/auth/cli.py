@@ -30,6 +30,7 @@ class _Tools(NamedTuple):
     database: "Database"
     keys: "SigningKeys"
     rotation: "KeyRotation"
+    settings: "Settings"
 
 
 def signing_keys(arguments: argparse.Namespace, settings: "Settings") -> int:
@@ -91,13 +92,27 @@ def rotate(arguments: argparse.Namespace, tools: _Tools) -> int:
 
 def kill(arguments: argparse.Namespace, tools: _Tools) -> int:
     """Refuse every token that a key has signed, within a second; another key signs at once."""
+    import asyncio
+
+    from services.auth.revocations.announcement import announce
+    from services.auth.revocations.log import newest_number
+
     spare = tools.keys.new_key()
     with tools.database.transaction() as session:
         killed, signing = tools.rotation.kill(session, arguments.key, spare)
         reason = {"reason": arguments.reason} if arguments.reason else {}
         _record(session, KILLED, killed.id, {"signs_now": signing.id, **reason})
+    with tools.database.transaction(write=False) as session:
+        newest = newest_number(session)
+    is_known = asyncio.run(announce(tools.settings, newest))
+    auth = tools.settings.auth_url
+    effect = (
+        "is killed: the gateway and the services refuse its tokens"
+        if is_known
+        else f"is killed, but auth does not respond at {auth}: its tokens are refused once auth is running"
+    )
     sys.stdout.write(
-        f"{killed.id} is killed: the gateway and the services refuse its tokens within a second\n"
+        f"{killed.id} {effect}\n"
         f"{signing.id} signs now; sessions go on, since clients get new tokens for their refresh tokens\n"
     )
     return 0
@@ -125,7 +140,7 @@ def _tools(settings: "Settings") -> Iterator[_Tools]:
         Events(EVENTS, {}, SUBSCRIBERS).attach(settings, database, HttpClient())
         keys = SigningKeys(settings, database)
         keys.require_readable()
-        yield _Tools(database, keys, KeyRotation(keys, RevocationLog(settings)))
+        yield _Tools(database, keys, KeyRotation(keys, RevocationLog(settings)), settings)
     finally:
         database.close()
 

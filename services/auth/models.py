@@ -17,6 +17,7 @@ from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
 from shared.data.tables import table_of
 from shared.events import EventTables
+from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
 from shared.work.leased import WorkTable
 
@@ -367,6 +368,7 @@ REVOCATIONS = table_of(Revoked)
 COUNTER = table_of(RevocationCounter)
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)
+IDEMPOTENCY = IdempotencyStore(Table.metadata)
 
 
 def delete_expired(session: Session, key: Column[Any], expired: ColumnElement[bool]) -> Sequence[Row[Any]]:

@@ -21,7 +21,7 @@ KEY_SECRET = "e4c1a7d2095b4f6e8d30b9c2f7a16588"
 
 @cache
 def _one_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
-    while True:  # until auth accepts the key, because it gets no other
+    while True:  # until auth accepts the key: it would be given the same one again
         key = rsa.generate_private_key(public_exponent, key_size)
         if not thumbprint(RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)).startswith("-"):
             return key

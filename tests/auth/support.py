@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import select, update
+from sqlalchemy import Table, select, update
 from sqlmodel import SQLModel
 
 from services.auth.models import ACCOUNTS
@@ -58,8 +58,8 @@ def set_account(database_url: str, username: str, **values: Any) -> None:
     database.close()
 
 
-def rows(database_url: str, model: type[SQLModel]) -> list[dict[str, Any]]:
-    table = table_of(model)
+def rows(database_url: str, model: type[SQLModel] | Table) -> list[dict[str, Any]]:
+    table = model if isinstance(model, Table) else table_of(model)
     database = Database(database_url, pool_size=1)
     with database.transaction(write=False) as session:
         found = [dict(row) for row in session.connection().execute(select(table)).mappings()]

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from services.auth.access_keys import access_keys
-from services.auth.models import AccessKey
+from services.auth.models import IDEMPOTENCY, AccessKey
 from shared.testing import bearer, internal_token
 from tests.auth.oauth.support import admin_token, create_client, signed_in_browser, tokens_for
 from tests.auth.support import PASSWORD, let_time_pass, register, rows
@@ -201,6 +201,29 @@ async def test_programs_cannot_create_tokens(auth: httpx.AsyncClient) -> None:
         assert (response.status_code, response.json()["code"]) == (403, "not_interactive")
         assert (await auth.get("/auth/me/tokens", headers=held)).status_code == 403
     assert (await auth.post("/auth/me/tokens", json=BODY)).status_code == 401
+
+
+async def test_repeated_request_creates_one_token(auth: httpx.AsyncClient, database_url: str) -> None:
+    _, headers = await somebody(auth)
+    _, others = await somebody(auth)
+
+    async def send(by: dict[str, str], body: dict[str, Any]) -> httpx.Response:
+        return await auth.post("/auth/me/tokens", json=body, headers=by | {"Idempotency-Key": "one"})
+
+    first, second = await asyncio.gather(send(headers, BODY), send(headers, BODY))
+    lost = await send(headers, BODY)
+    changed, other = await send(headers, BODY | {"name": "another"}), await send(others, BODY)
+    kept = str(rows(database_url, IDEMPOTENCY.table))
+
+    assert [one.status_code for one in (first, second, lost)] == [201, 201, 201]
+    assert first.json() == second.json() == lost.json()
+    assert lost.headers["idempotency-replayed"] == "true"
+    assert (await exchange(auth, lost.json()["token"])).status_code == 200
+    assert len((await auth.get("/auth/me/tokens", headers=headers)).json()) == 1
+    assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_key_reused")
+    assert other.json()["id"] != lost.json()["id"]
+    assert lost.json()["id"] not in kept, "what is kept is sealed"
+    assert "s1." in kept
 
 
 async def test_account_has_a_maximum_number_of_tokens(

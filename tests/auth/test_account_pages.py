@@ -227,7 +227,7 @@ async def test_token_is_created_shown_once_and_revoked(auth: httpx.AsyncClient, 
     assert (nothing.status_code, unknown.status_code) == (422, 422)
     assert 'name="scope account:read" checked' in unknown.text
     assert "admin:users" not in page.text
-    assert "scope admin:support" in page.text  # support staff are often no admins
+    assert "scope admin:support" in page.text  # support staff are often not admins
     assert (used.status_code, "gatehouse_pat_" in page.text) == (200, False)
     (key,) = rows(database_url, AccessKey)
     assert timedelta(days=29) < key["expires"] - key["created"] < timedelta(days=31)

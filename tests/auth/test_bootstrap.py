@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 
 import services.auth.accounts.first_admin
 import services.auth.keys.signing_keys
+from contracts.demo import DOMAIN
+from contracts.demo import PASSWORD as DEMO_PASSWORD
 from services.auth.app import create_app
 from services.auth.credentials.passwords import hash_password
 from services.auth.key_models import SigningKey
@@ -162,6 +164,21 @@ class TestFirstAdmin:
             assert (await login(auth, "admin", "admin123")).status_code == status
             await register(auth, username="just-a-user", password="admin123")
             assert (await login(auth, "just-a-user", "admin123")).status_code == 200
+
+    async def test_demo_password_is_refused_as_well_for_accounts_of_the_demo(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        email = f"ines.albrecht@{DOMAIN}"
+        async with running(create_app, make_auth_settings()) as auth:
+            await register(auth, email=email, password=DEMO_PASSWORD)
+            await register(auth, username="just-a-user", password=DEMO_PASSWORD)
+            assert (await login(auth, email, DEMO_PASSWORD)).status_code == 200
+            auth.headers["X-Forwarded-For"] = "203.0.113.9"
+            refused = await login(auth, email, DEMO_PASSWORD)
+            assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+            assert (await login(auth, "just-a-user", DEMO_PASSWORD)).status_code == 200
+        async with running(create_app, make_auth_settings(host="0.0.0.0")) as auth:
+            assert (await login(auth, email, DEMO_PASSWORD)).status_code == 401
 
     async def test_default_password_is_refused_once_other_machines_can_connect(
         self, make_auth_settings: Callable[..., Settings]

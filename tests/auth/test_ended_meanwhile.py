@@ -26,7 +26,7 @@ SESSIONS = table_of(LoginSession)
 
 
 def end_sessions(database_url: str) -> None:
-    """End all sessions in the database alone, so that the tokens still pass until auth reads it."""
+    """End all sessions in the database alone, so that the tokens still pass until auth reads the database."""
     database = Database(database_url, pool_size=1)
     with database.transaction() as session:
         session.connection().execute(update(SESSIONS).values(revoked=now()))

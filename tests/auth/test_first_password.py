@@ -126,7 +126,7 @@ async def factor_by_api(auth: httpx.AsyncClient, first: httpx.Response, **shown:
 
 @dataclass(frozen=True)
 class Way:
-    """How to show the password and the second factor, and what each is recorded as."""
+    """How to send the password and the second factor, and what each is recorded as."""
 
     password: Any
     factor: Any
@@ -169,7 +169,7 @@ Show = Callable[[], Awaitable[dict[str, Any]]]
 
 
 async def with_factor(auth: httpx.AsyncClient, kind: str) -> tuple[dict[str, Any], Show, Show]:
-    """Return a new account with a second factor, and what shows a wrong and the right one."""
+    """Return a new account with a second factor, and what makes the fields of a wrong and the right one."""
     registered = await register(auth, username="robin")
     user, headers = registered["user"], bearer(registered["token"])
     if kind == "passkey":

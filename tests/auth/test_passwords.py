@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import hashlib
+import sys
 import threading
 import unicodedata
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import bcrypt
 import pytest
@@ -14,6 +16,7 @@ from services.auth.credentials.passwords import (
     WAITING_PER_THREAD_MAX,
     Passwords,
     check_password,
+    cores,
     hash_password,
     nobodys_hash,
 )
@@ -104,6 +107,39 @@ async def test_hash_with_a_different_cost_is_outdated(passwords: Passwords) -> N
 
 async def test_password_does_not_match_without_a_hash(passwords: Passwords) -> None:
     assert not await passwords.matches("password123", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes cannot be pinned to cores")
+def test_only_as_many_hashes_at_a_time_as_cores_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {3})
+    made = Passwords(COST)
+    made.close()
+
+    assert made._threads._max_workers == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has quotas of containers")
+@pytest.mark.parametrize(
+    ("quota", "found"),
+    [
+        ("100000 100000", 1),
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("1600000 100000", 8),
+        ("max 100000", 8),
+        ("", 8),
+        (None, 8),
+    ],
+)
+def test_quota_of_the_container_limits_the_cores(
+    quota: str | None, found: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(8)))
+    monkeypatch.setattr("services.auth.credentials.passwords.CPU_QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert cores() == found
 
 
 async def test_request_beyond_the_queue_limit_is_refused_at_once(

@@ -93,6 +93,7 @@ def run(
     monkeypatch.setenv("INTERNAL_SECRET", TEST_INTERNAL_SECRET)
     monkeypatch.setenv("KEY_SECRET", KEY_SECRET)
     monkeypatch.setenv("AUTH_DATABASE_URL", database_url)
+    monkeypatch.setenv("AUTH_URL", "http://127.0.0.1:9")
 
     def run(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -221,6 +222,7 @@ class TestKill:
         assert await status(auth, before["token"]) == 200
         code, said = await asyncio.to_thread(run, "kill", killed[:8], "--reason", "seen in a log")
         assert code == 0, said
+        assert "is killed, but auth does not respond at http://127.0.0.1:9" in said
         async with asyncio.timeout(30):
             while await status(auth, before["token"]) != 401:  # noqa: ASYNC110 - the feed
                 await asyncio.sleep(0.01)
@@ -249,7 +251,7 @@ class TestKill:
         """A stolen key signs tokens that expire when the thief likes, and verifiers cache them."""
         async with running(create_app, make_auth_settings()) as auth:
             token = (await register(auth))["token"]
-        run("kill", key_of(token))
+        await asyncio.to_thread(run, "kill", key_of(token))
         let_time_pass(database_url, Revoked, "expires", timedelta(days=365))
         async with running(create_app, make_auth_settings()) as auth:
             feed = await auth.get("/internal/revocations?after=0", headers=bearer(internal_token("auth")))

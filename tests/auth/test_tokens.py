@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, ClassVar
 
 import httpx
 import jwt
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.auth.app import create_app
 from services.auth.key_models import SigningKey
+from services.auth.keys.compact import Signer
 from services.auth.keys.signing_keys import SigningKeys, thumbprint
 from services.auth.settings import Settings
 from shared.data.database import Database
@@ -202,6 +204,27 @@ class TestKeySet:
             token = (await register(auth))["token"]
             assert jwt.get_unverified_header(token)["kid"] == newest_first[0]["id"]
             assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
+
+
+class TestSigner:
+    CLAIMS: ClassVar[dict[str, Any]] = {"sub": "zoë", "aud": ["a", "b"], "exp": 2**33, "act": {"sub": "…"}}
+
+    def test_header_and_claims_are_those_that_were_given(self) -> None:
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        signer = Signer.of_key(private, "key-1")
+        for kind in ("at+jwt", "JWT", "at+jwt"):
+            token = signer.write(self.CLAIMS, kind)
+
+            read = jwt.decode(token, private.public_key(), algorithms=["RS256"], audience="b")
+            assert read == self.CLAIMS
+            assert jwt.get_unverified_header(token) == {"alg": "RS256", "kid": "key-1", "typ": kind}
+            assert "=" not in token
+
+    def test_shared_secret_signs_as_pyjwt_does(self) -> None:
+        token = Signer.of_secret(TEST_JWT_SECRET).write(self.CLAIMS, "at+jwt")
+
+        assert jwt.decode(token, TEST_JWT_SECRET, algorithms=["HS256"], audience="a") == self.CLAIMS
+        assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "at+jwt"}
 
 
 def _private_key(settings: Settings) -> rsa.RSAPrivateKey:

@@ -53,7 +53,7 @@ def log_out(auth: httpx.AsyncClient, person: dict[str, Any]) -> "asyncio.Task[ht
 
 
 async def page_of(held: AsyncIterator[bytes]) -> bytes:
-    """Return the page, of which the server has not yet said that it is sent."""
+    """Return the page before the server has reported that it was sent."""
     while not (piece := await anext(held)).strip():
         pass
     return piece

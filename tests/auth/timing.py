@@ -12,7 +12,7 @@ ERROR_MAX = 0.0005  # how often the true median is outside of the interval, on o
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How much longer one kind takes than the other, relative to the other: the median lies in between."""
+    """How much longer one kind takes, as a share of the other: the true median is between these bounds."""
 
     low: float
     high: float

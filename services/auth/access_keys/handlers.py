@@ -26,7 +26,7 @@ from shared.lists.pagination import PageQuery
 def create_access_key(
     body: CreateAccessKey, caller: Caller, sessions: Sessions, session: Session, trail: Trail
 ) -> NewAccessKeyOut:
-    """Create a personal access token for a program that acts for you. It is shown only once."""
+    """Create a personal access token for a program that acts for you. It is shown only in this response."""
     owner = sessions.locked_account_in(session, caller.id, caller.session_id)
     return make_key(session, owner.id, body, max(1, caller.acr), trail)
 

@@ -19,6 +19,7 @@ OPERATIONS = [
         access=person,
         step_up=RECENT,
         status=201,
+        idempotent=True,
         errors=(*_CALLER, TooManyAccessKeys),
     ),
     Operation("GET", _KEYS, handlers.list_access_keys, access=person, errors=_CALLER),

@@ -5,6 +5,7 @@ import secrets
 import structlog
 from starlette.requests import Request
 
+from contracts.demo import PASSWORD as DEMO_PASSWORD
 from services.auth.accounts.accounts import add_account, any_admin
 from services.auth.credentials.passwords import hash_password
 from services.auth.errors import EmailTaken, UsernameTaken
@@ -15,6 +16,11 @@ from shared.process.proxies import forwarded_for
 from shared.process.settings import SettingsError
 
 RANDOM_PASSWORD_BYTES = 18
+# The public passwords of development, with the event logged when one is refused.
+REFUSALS = {
+    DEFAULT_ADMIN_PASSWORD: "default_admin_password_refused",
+    DEMO_PASSWORD: "demo_password_refused",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +35,8 @@ def create_first_admin(database: Database, settings: Settings) -> None:
         email=settings.admin_email,
         password_hash=hash_password(password, settings.bcrypt_cost),
         role=Role.ADMIN,
-        # Anyone who can read the log or the settings knows it. The default one works only on this machine.
+        # Anyone who can read the log or the settings knows this password. The default works only on this
+        # machine.
         must_change_password=password != DEFAULT_ADMIN_PASSWORD,
     )
     account.name(settings.admin_username)
@@ -51,19 +58,20 @@ def create_first_admin(database: Database, settings: Settings) -> None:
 
 
 def is_known_to_everybody(password: str, request: Request, settings: Settings) -> bool:
-    """Whether this is the development password of the first admin, used from another machine.
+    """Whether this is the password of the first admin or the demo company, used from another machine.
 
     Auth may listen on loopback behind a public gateway, and a development database may be moved to a public
     deployment. The addresses in X-Forwarded-For are checked too. Clients can forge the header, but that gains
     them nothing: another address in it can only cause a refusal.
     """
-    if password != DEFAULT_ADMIN_PASSWORD:
+    refusal = REFUSALS.get(password)
+    if refusal is None:
         return False
     through = (forwarded_for(request) or b"").decode("latin-1").replace(" ", "").split(",")
     askers = [request.client.host if request.client else "", *filter(None, through)]
     if only_this_machine(dict(settings)) and all(map(is_loopback, askers)):
         return False
-    log.warning("default_admin_password_refused", askers=askers)
+    log.warning(refusal, askers=askers)
     return True
 
 

@@ -26,7 +26,7 @@ def authorize(session: Session, server: OAuthServer, caller: Caller, asked: OldA
     """
     account = server.sessions.account_in(session, caller.id, caller.session_id)
     opened = session.get(LoginSession, caller.session_id)
-    assert opened is not None  # just found alive
+    assert opened is not None  # the session was just found alive
     signed_in = SignedInBrowser(opened.id, account, opened.authenticated or opened.created, opened.amr)
     query = urlencode({**asked.model_dump(exclude_none=True), "response_mode": FORM_POST})
     try:

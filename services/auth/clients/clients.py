@@ -13,6 +13,7 @@ from services.auth.revocations.log import RevocationLog
 from services.auth.tables import ID_CHARACTERS
 from shared.clock import now
 from shared.data.statements import Rows
+from shared.data.together import read_once
 from shared.errors import NotFound
 from shared.identity.revocations import Kind
 
@@ -47,8 +48,13 @@ _KNOWN = Rows(
 
 def client_named(session: Session, client_id: str) -> KnownClient | None:
     """Return the client with this OAuth client_id."""
-    is_one = len(client_id) == ID_CHARACTERS and client_id.isascii() and client_id.isprintable()
-    row = _KNOWN.one(session, named=client_id) if is_one else None
+    if len(client_id) != ID_CHARACTERS or not (client_id.isascii() and client_id.isprintable()):
+        return None
+    return read_once(session, (KnownClient, client_id), lambda: _read(session, client_id))
+
+
+def _read(session: Session, client_id: str) -> KnownClient | None:
+    row = _KNOWN.one(session, named=client_id)
     return None if row is None else KnownClient(**row)
 
 

@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import hmac
+import math
 import os
 import secrets
 import string
+import sys
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import bcrypt
@@ -22,6 +25,7 @@ R = TypeVar("R")
 log = structlog.get_logger(__name__)
 
 BCRYPT_BYTES_MAX = 72
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of this container: microseconds, and of which period
 DIGEST_KEY = b"gatehouse long password"  # not a secret
 # At cost 12 a hash takes about a quarter of a second, so the last in the queue still gets its response
 # before a client times out. Further requests are refused at once.
@@ -29,10 +33,10 @@ WAITING_PER_THREAD_MAX = 50
 
 
 class Passwords:
-    """Hashes and checks passwords with one cost, as many at a time as there are cores."""
+    """Hashes and checks passwords with one cost, as many at a time as there are cores for this process."""
 
     def __init__(self, cost: int, threads: int | None = None) -> None:
-        threads = threads or os.cpu_count() or 1
+        threads = threads or cores()
         self._cost = cost
         self._nobodys_hash = nobodys_hash(cost)
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="bcrypt")
@@ -61,6 +65,25 @@ class Passwords:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, password, argument)
         finally:
             self._unfinished -= 1
+
+
+def cores() -> int:
+    """Return how many cores this process may use, which in a container are often fewer than there are.
+
+    More hashes at a time would only take turns on a core, and take them from all other requests.
+    """
+    if sys.platform == "linux":
+        return min(len(os.sched_getaffinity(0)), _cores_of_quota())
+    return os.cpu_count() or 1
+
+
+def _cores_of_quota() -> int:
+    """Return the cores that the container may use at a time, rounded up: `150000 100000` is 2."""
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no container, or `max 100000`: no quota
+        return sys.maxsize
 
 
 def hash_password(password: str, cost: int) -> str:

@@ -40,7 +40,7 @@ class Use(StrEnum):
     SIGN_IN = "sign-in"
     ENROL = "enrol"
     STEP_UP = "step-up"
-    OPEN = "open"  # a sign-in without Duo, which cannot be reached; uses the callback of SIGN_IN
+    OPEN = "open"  # a sign-in without Duo while Duo cannot be reached; uses the callback of SIGN_IN
 
     @property
     def callback(self) -> str:

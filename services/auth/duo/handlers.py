@@ -23,7 +23,7 @@ async def begin_duo_sign_in(body: BeginDuo, request: Request, duo: Duo, trail: T
 
 
 async def add_duo(caller: Caller, request: Request, duo: Duo, trail: Trail) -> SentToDuoOut:
-    """Start using Duo as a second factor: get the URL of its prompt, which confirms it."""
+    """Start using Duo as a second factor: get the URL of the prompt that confirms it."""
     return await _sent(duo.begin_enrolling(Person.of(caller), request), trail)
 
 

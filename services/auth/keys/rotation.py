@@ -126,7 +126,7 @@ def states(rows: Iterable[SigningKey], moment: datetime) -> list[KeyState]:
 
 
 def plan_retirement(rows: Iterable[SigningKey], moment: datetime, kept: timedelta) -> None:
-    """Let each key retire once the last token it signed before its successor has expired."""
+    """Let each key retire once the last token that it signed has expired."""
     living = [row for row in sorted(rows, key=lambda row: row.number) if row.killed is None]
     living = [row for row in living if row.retires is None or row.retires > moment]
     for row, successor in pairwise(living):

@@ -6,11 +6,10 @@ Which key signs depends only on the database and the clock, so all replicas agre
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import jwt
 import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -22,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from services.auth.key_models import SigningKey
+from services.auth.keys.compact import Signer
 from services.auth.models import SIGNING_KEYS
 from services.auth.settings import Settings
 from shared.clock import now
@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 class _Key:
     id: str
     private: RSAPrivateKey
+    signer: Signer
     signs_from: datetime
 
 
@@ -51,13 +52,14 @@ class SigningKeys:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
-        self._secret = settings.jwt_secret
+        secret = settings.jwt_secret
+        self._shared = None if secret is None else Signer.of_secret(secret.get_secret_value())
         self._passphrase = derived_key(settings.key_secret.get_secret_value(), "signing keys").hex().encode()
         self._ring: tuple[_Key, ...] = ()  # newest first: those that wait to sign, and the one that signs
 
     def prepare(self) -> None:
         """Load the keys; create the first one if there is none."""
-        if self._secret is None and not self._load():
+        if self._shared is None and not self._load():
             self._add_first()
             self._load()
         KEY_AGE.set_function(self._age_seconds)
@@ -68,7 +70,7 @@ class SigningKeys:
 
     def refresh(self, _is_stopping: Callable[[], bool] = bool) -> None:
         """Follow rotations by other processes. Meant to run as a duty, and when a key is killed."""
-        if self._secret is not None:
+        if self._shared is not None:
             return
         try:
             self._load()
@@ -84,14 +86,10 @@ class SigningKeys:
     @property
     def are_public(self) -> bool:
         """Whether others can verify signatures without being able to sign."""
-        return self._secret is None
+        return self._shared is None
 
     def sign(self, claims: dict[str, Any], kind: str = ACCESS_TOKEN_TYPE) -> str:
-        headers = {"typ": kind}
-        if self._secret is not None:
-            return jwt.encode(claims, self._secret.get_secret_value(), algorithm="HS256", headers=headers)
-        key = self._signer(now())
-        return jwt.encode(claims, key.private, algorithm="RS256", headers={**headers, "kid": key.id})
+        return (self._shared or self._signer(now()).signer).write(claims, kind)
 
     def _signer(self, moment: datetime) -> _Key:
         return next((key for key in self._ring if key.signs_from <= moment), self._ring[-1])
@@ -102,13 +100,13 @@ class SigningKeys:
 
     async def document(self) -> dict[str, Any]:
         """Return the public key set (RFC 7517)."""
-        if self._secret is not None:
+        if self._shared is not None:
             return {"keys": []}
         return {"keys": await self._database.read(_public_keys)}
 
     async def public_key(self, key_id: object) -> dict[str, str] | None:
         """Return a key that was not killed, even if all its access tokens have expired."""
-        if self._secret is not None or not isinstance(key_id, str) or "\x00" in key_id:
+        if self._shared is not None or not isinstance(key_id, str) or "\x00" in key_id:
             return None
         return await self._database.read(_public_key, key_id)
 
@@ -136,8 +134,7 @@ class SigningKeys:
         moment, known, ring = now(), {key.id: key for key in self._ring}, []
         for row in rows:
             before = known.get(row.id)
-            private = self._decrypt(row) if before is None else before.private
-            ring.append(_Key(row.id, private, row.signs_from))
+            ring.append(self._opened(row) if before is None else replace(before, signs_from=row.signs_from))
             if row.signs_from <= moment:
                 break
         self._ring = tuple(ring) or self._ring
@@ -151,6 +148,10 @@ class SigningKeys:
         except IntegrityError:
             return  # Another replica started at the same moment and was first: all replicas use its key.
         log.info("signing_key_created", key_id=made.id)
+
+    def _opened(self, row: SigningKey) -> _Key:
+        private = self._decrypt(row)
+        return _Key(row.id, private, Signer.of_key(private, row.id), row.signs_from)
 
     def _decrypt(self, row: SigningKey) -> RSAPrivateKey:
         try:

@@ -24,7 +24,7 @@ CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
 
 
 class Confirmed(NamedTuple):
-    """A confirmed address. Of a new account also the page to which its owner was going, or an empty text."""
+    """A confirmed address, and for a new account the page its owner was going to; empty if there is none."""
 
     email: str
     after: str | None

@@ -17,13 +17,14 @@ from services.auth.pages.visit import SIGN_IN, STEP_UP, Visit, page
 from services.auth.sessions.browser import SignedInBrowser
 from shared.errors import BadRequest, NotFound
 from shared.http.inputs import read_body
-from shared.look import TOKENS
+from shared.look import BASE, TOKENS
 
 AUTHORIZE = "/oauth/authorize"
 QUERY_CHARACTERS_MAX = 16 * 1024
+STYLES = "pages.css"
 ASSETS = {
     "tokens.css": "text/css",
-    "pages.css": "text/css",
+    STYLES: "text/css",
     "icon.svg": "image/svg+xml",
     "passkeys.js": "text/javascript",
     "submit.js": "text/javascript",
@@ -35,8 +36,11 @@ async def show_asset(name: str) -> Response:
     if name not in ASSETS:
         raise NotFound
     headers = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff"}
-    file = TOKENS if name == TOKENS.name else HERE / "assets" / name
-    return Response(file.read_bytes(), headers=headers, media_type=ASSETS[name])
+    files = [TOKENS] if name == TOKENS.name else [HERE / "assets" / name]
+    if name == STYLES:  # one request, though the console shares the first part
+        files.insert(0, BASE)
+    content = b"".join(file.read_bytes() for file in files)
+    return Response(content, headers=headers, media_type=ASSETS[name])
 
 
 @page

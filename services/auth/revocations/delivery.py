@@ -31,6 +31,6 @@ class DeliverFirst:
 
         try:
             await self._app(scope, receive, deliver_and_send)
-        except Exception:  # becomes a response further out; even a refusal may revoke something
+        except Exception:  # an outer layer makes it a response; even a refusal may revoke something
             await self._feed.deliver()
             raise

@@ -22,7 +22,7 @@ RETRY_SECONDS = 1.0
 HOLD_SECONDS = 25.0
 SIGN_OF_LIFE_SECONDS = 1.0
 WAITING_MAX = 1_000
-DELIVERY_SECONDS_MAX = 1.0  # a response waits no longer for verifiers
+DELIVERY_SECONDS_MAX = 1.0  # the longest that a response waits for verifiers
 SIGN_OF_LIFE = b"\n"
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,8 @@ class Verifiers:
     """Tracks who is owed revocations: waiting verifiers, and those that are between two requests.
 
     A verifier returns at once after each page, and soon after auth was restarted. Until then it counts as
-    following, or a revocation in this gap would reach it only after the response that reports it.
+    following. Otherwise a revocation in this gap would reach it only after the response that reports the
+    revocation.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Verifiers:
         return bool(self._returning)
 
     async def all_sent(self) -> None:
-        """Wait until nobody is owed anything."""
+        """Wait until every verifier has been sent everything."""
         await self._delivered.wait()
 
     def begin(self) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
 
+from contracts.demo import DOMAIN
 from services.auth.accounts.accounts import account_named, known_account, locked_account
 from services.auth.accounts.first_admin import is_known_to_everybody
 from services.auth.credentials.devices import Devices, forget_devices, is_known, remember
@@ -44,6 +45,7 @@ class Candidate:
     password_hash: str | None
     may_sign_in: bool
     is_admin: bool
+    is_of_demo: bool
     device_id: str | None
     attempt: Attempt
     must_change: bool
@@ -86,7 +88,8 @@ class PasswordCheck:
         is_right = await self._passwords.matches(password, password_hash)
         if found is None or password_hash is None or not is_right or not found.may_sign_in:
             raise InvalidCredentials
-        if found.is_admin and is_known_to_everybody(password, request, self._settings):
+        is_public = found.is_admin or found.is_of_demo
+        if is_public and is_known_to_everybody(password, request, self._settings):
             raise InvalidCredentials
         if found.must_change:
             try:
@@ -270,6 +273,7 @@ def _begin(session: Session, name: str, device_id: str | None, asker: str) -> Ca
         password_hash=account.password_hash,
         may_sign_in=account.may_sign_in,
         is_admin=account.is_active_admin,
+        is_of_demo=(account.email or "").endswith(f"@{DOMAIN}"),
         device_id=device_id,
         attempt=attempt,
         must_change=account.must_change_password,

@@ -44,7 +44,7 @@ async def back(
 
 
 async def asked(auth: httpx.AsyncClient, name: str = "robin") -> str:
-    """Show the password; return the mfa_token."""
+    """Send the password; return the mfa_token."""
     body = (await login(auth, name)).json()
     assert "duo" in body["methods"], body
     token: str = body["mfa_token"]
@@ -52,7 +52,7 @@ async def asked(auth: httpx.AsyncClient, name: str = "robin") -> str:
 
 
 async def prompted(auth: httpx.AsyncClient, name: str = "robin") -> str:
-    """Show the password; return the URL of the prompt."""
+    """Send the password; return the URL of the prompt."""
     sent = await auth.post("/auth/mfa/duo", json={"mfa_token": await asked(auth, name)})
     assert sent.status_code == 200, sent.text
     url: str = sent.json()["url"]
