@@ -17,7 +17,7 @@ async def find_profile(user_id: str, caller: Caller, database: Database, auth: P
     """
     if not caller.owns(user_id):
         raise NotFound
-    profile = await database.read(profiles.find, user_id)
+    profile = await database.look_up(profiles.find, user_id)
     is_own = caller.id == user_id
     if profile is None or (is_own and not profile.is_deleted and not profile.agrees_with(caller)):
         profile = await _from_auth(user_id, profile, database, auth)

@@ -24,6 +24,7 @@ from services.users.stored_settings import store
 from services.users.team import cards
 from shared.clock import now
 from shared.data.database import insert_into
+from shared.data.reading import Reader
 from shared.data.statements import Rows
 from shared.errors import NotFound
 from shared.events import emit
@@ -35,8 +36,8 @@ ANY_VERSION = IfMatch(None)
 PROFILE_BY_ID = Rows(select(PROFILES).where(PROFILES.c.id == bindparam("id")))
 
 
-def find(session: Session, user_id: str) -> ProfileOut | None:
-    row = PROFILE_BY_ID.one(session, id=user_id)
+def find(reader: Reader, user_id: str) -> ProfileOut | None:
+    row = PROFILE_BY_ID.one(reader, id=user_id)
     return None if row is None else ProfileOut.unchecked(row)
 
 

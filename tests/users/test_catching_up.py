@@ -37,7 +37,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def add(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> Person:
-    """Register a person with a setting, whom an admin puts into the directory."""
+    """Register a person, let an admin add them to the directory, and store a setting of theirs."""
     person = await register(auth, first_name="Ada")
     stored = await users.put(f"/team/{person.id}", json=ENTRY, headers=ADMIN)
     assert stored.status_code == 200, stored.text

@@ -126,7 +126,7 @@ async def test_late_or_failing_service_is_named(
     status: int,
 ) -> None:
     if body is None:
-        monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr(asking, "ANSWER_SECONDS", 2.0)
     peer[0].body, peer[0].status = body, status
     summary = await shown(users, bearer(token()))
 

@@ -96,5 +96,5 @@ def delete_own_setting(key: Key, caller: Caller, if_match: IfMatch, session: Ses
 
 
 def open_setting(key: Key, query: AskSetting, sealed: SealedColumn, session: Session) -> OpenedSetting:
-    """Return a setting to another service, with the value of a sealed one."""
+    """Return a setting to another service, including its value if it is sealed."""
     return store.opened(session, Place(query.user_id or SYSTEM, key), sealed)

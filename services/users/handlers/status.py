@@ -17,5 +17,5 @@ async def show_classic_status(board: StatusBoard) -> StatusOut | Response:
 
 
 async def show_classic_health() -> HealthOut:
-    """Show that requests arrive; whether what the suite depends on responds is in the status."""
+    """Show that requests arrive. `…/status` also shows whether the database and Redis respond."""
     return HealthOut(time=now())

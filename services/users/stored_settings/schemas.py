@@ -24,7 +24,7 @@ Value = Annotated[
     Field(
         max_length=VALUE_CHARACTERS,
         pattern=_STORABLE,
-        description="The value as text. That of a number, a boolean or JSON is written as in JSON.",
+        description="The value as text. Numbers, booleans and JSON are written as in JSON.",
     ),
 ]
 Description = Annotated[Text, Field(max_length=500)]
@@ -115,7 +115,7 @@ class AskSetting(Query):
 
 
 class OpenedSetting(Output):
-    """A setting for services, with the value of a sealed one."""
+    """A setting for services, including its value if it is sealed."""
 
     key: str
     value: str

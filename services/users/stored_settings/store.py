@@ -83,7 +83,7 @@ def public(session: Session, readers: Readers) -> list[PublicSetting]:
 
 
 def opened(session: Session, place: Place, sealed: SealedColumn) -> OpenedSetting:
-    """Return the setting for a service, with the value of a sealed one."""
+    """Return the setting for a service, including its value if it is sealed."""
     row = find(session, place)
     if row is None:
         shown = show(session, place)

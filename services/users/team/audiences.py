@@ -12,7 +12,7 @@ FIELDS = ("department", "position", "bio", "skills", "links")
 
 
 class Visibility(StrEnum):
-    """Who may see a member, or a field of one; everyone listed above sees less."""
+    """Who may see a member, or a field of one, from everybody to the fewest."""
 
     PUBLIC = "public"
     INTERNAL = "internal"
@@ -68,7 +68,8 @@ def name_of(profile: Profile) -> str | None:
 def compared(text: str) -> str:
     """Return a department or skill as it is stored and looked for.
 
-    A normalised character may be eighteen; the cut keeps the value within its column and an index row.
+    A character may become eighteen when it is normalised; the cut keeps the value within its column and an
+    index row.
     """
     return searchable(text)[:COMPARED_CHARACTERS]
 
