@@ -28,7 +28,7 @@ class OrderHasLines(Conflict):
 
 
 class OrderInvoiced(Conflict):
-    """An order with an invoice is kept for the accounts and cannot be deleted."""
+    """An order with an invoice is kept for accounting and cannot be deleted."""
 
     code = "order_invoiced"
 
@@ -94,7 +94,7 @@ class NotEnoughStock(Conflict):
 
 
 class PiecesOwed(Conflict):
-    """More pieces are reserved than there are; `backorder` can be turned off once they have arrived."""
+    """More pieces are reserved than there are. `backorder` can be turned off once the rest has arrived."""
 
     code = "pieces_owed"
 
@@ -116,16 +116,3 @@ class TooManyRows(Problem):
 
     status = 413
     code = "too_many_rows"
-
-
-class ReportNotReady(Conflict):
-    """The report has no file yet, or it failed or was cancelled; `state` is that of its job."""
-
-    code = "report_not_ready"
-
-
-class ReportExpired(Problem):
-    """The file of this report was deleted because of its age; start the report again."""
-
-    status = 410
-    code = "report_expired"

@@ -15,6 +15,7 @@ from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex, searchable
+from shared.reports.files import report_parts
 from shared.work.jobs import JobTables
 
 ID_CHARACTERS = 36
@@ -304,16 +305,6 @@ class InvoiceCounter(Table, table=True):
     last: int
 
 
-class ReportPart(Table, table=True):
-    """A piece of the file of a report, whose id is that of its job."""
-
-    __tablename__ = "report_parts"
-
-    report_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
-    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    content: bytes = Field(sa_type=LargeBinary)
-
-
 def searched_text(sku: str, name: str) -> str:
     """Return the text that a search looks at: SKU and name on a line each, so that no match spans both."""
     return searchable(f"{sku}\n{name}")
@@ -329,7 +320,7 @@ MOVES = table_of(Move)
 INVOICES = table_of(Invoice)
 PDFS = table_of(InvoicePdf)
 COUNTERS = table_of(InvoiceCounter)
-REPORT_PARTS = table_of(ReportPart)
+REPORT_PARTS = report_parts(Table.metadata)
 SEARCH = SearchIndex(PRODUCTS, {"status": Part.START, "search": Part.ALL})
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)

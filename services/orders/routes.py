@@ -17,8 +17,6 @@ from services.orders.errors import (
     OtherCurrency,
     OutOfStock,
     PiecesOwed,
-    ReportExpired,
-    ReportNotReady,
     SellerNotSet,
     SkuTaken,
     StepNeedsAdmin,
@@ -27,12 +25,11 @@ from services.orders.errors import (
 )
 from services.orders.handlers import invoices, orders, products, purchases, reports, stock
 from services.orders.invoices.media import PDF
-from shared.errors import NotFound, Overloaded, TooLarge, TooManyRequests, Unavailable, UnsupportedMediaType
+from shared.errors import NotFound, Overloaded, TooLarge, Unavailable, UnsupportedMediaType
 from shared.http.operations import Operation
 from shared.identity.tokens import admin, internal
-from shared.lists.workbooks import MEDIA_TYPE
 from shared.pdf.errors import NotRendered
-from shared.work.operations import job_operations
+from shared.reports.operations import report_operations
 
 PRODUCT = "/products/{product_id}"
 READ, WRITE = "orders:read", "orders:write"
@@ -52,6 +49,7 @@ OPERATIONS = [
         location="/orders/{id}",
         idempotent=True,
         errors=(OutOfStock, TooManyLocations),
+        together=lambda body: body.is_simple,
     ),
     Operation("GET", "/orders/user/{user_id}", orders.list_orders_of_user, scope=READ),
     Operation("GET", "/orders/purchases/{product_id}", purchases.show_purchase, scope=READ),
@@ -130,26 +128,12 @@ OPERATIONS = [
         errors=(NotFound, *_NO_PDF),
     ),
     Operation("GET", "/invoices", invoices.list_invoices, scope=READ, errors=(NotFound,)),
-    Operation(
-        "POST",
+    *report_operations(
         "/reports",
         reports.start_report,
         access=admin,
-        scope="admin:orders",
-        status=202,
-        location="/reports/jobs/{id}",
-        idempotent=True,
-        errors=(TooManyRequests,),
-    ),
-    *job_operations("/reports", scope="orders"),
-    Operation(
-        "GET",
-        "/reports/{report_id}/file",
-        reports.download_report,
-        access=admin,
-        scope="admin:orders",
-        answer_types=("text/csv", MEDIA_TYPE, PDF),
-        errors=(ReportExpired, ReportNotReady),
+        scopes=("admin:orders", "admin:orders"),
+        jobs_scope="orders",
     ),
     Operation("GET", "/products", products.list_products, scope=READ_PRODUCTS, errors=(NotFound,)),
     Operation(

@@ -76,6 +76,11 @@ class PlaceOrder(Input):
             raise _faults(lacking, "missing", "is required, unless there are `lines`, and must not be null")
         return name, quantity, price, self.currency or CURRENCY
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether placing the order only adds rows, rather than reserve pieces."""
+        return self.lines is None
+
     def require_lines_only(self) -> None:
         """Refuse other fields together with `lines`: name and price are those of the products."""
         others = self.model_fields_set - {"lines"}
@@ -147,9 +152,9 @@ class OrderOut(Versioned):
     line_count: int
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Self:
-        """Build from the columns of a row."""
-        return cls.unchecked(row, total_price=from_minor(row["total_minor"], row["currency"]))
+    def of(cls, row: dict[str, Any]) -> Self:
+        """Build from the columns of a row, which nobody else uses."""
+        return cls.taking(row, total_price=from_minor(row["total_minor"], row["currency"]))
 
 
 class LineOut(Output):

@@ -172,7 +172,7 @@ class TestYears:
     def test_clock_that_is_a_year_ahead_begins_no_year(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One number of next year would stop all others until then."""
+        """If an invoice got a number of next year, no other could get one until then."""
 
         def take() -> numbers.Taken:
             with database.transaction() as session:

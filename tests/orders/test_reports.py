@@ -1,9 +1,5 @@
 """Reports: what is in them, who gets them, how long they stay, and that a killed worker is continued."""
 
-import asyncio
-import csv
-import io
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,21 +9,24 @@ import pytest
 from sqlalchemy import func, select, update
 
 from contracts.events import AccountDeleted
-from services.orders.handlers import reports
 from services.orders.models import ORDERS, REPORT_PARTS, WORK
-from services.orders.reports import files, sources, writing
 from shared.clock import now
 from shared.data.bulk import insert_rows
 from shared.data.database import Database
 from shared.events.event import Sealed
 from shared.ids import first_id, new_id
+from shared.reports import reports, source, writing
+from shared.reports.files import Files
 from shared.testing import bearer, internal_token, token
+from tests import reports as reading
 from tests.lists import LARGE, row_id
-from tests.orders.replicas import SECONDS, Shop
+from tests.orders.replicas import Shop
 from tests.orders.support import ADMIN, ADMIN_ID, add_product, buy, step
 from tests.pdfs import archive_faults, tags_of, text_of
+from tests.reports import rows_of
 from tests.shared.test_workbooks import read as workbook
 
+PATH = "/reports"
 YEAR = {"kind": "orders", "month": "2024-01", "months": 12, "format": "csv"}
 
 
@@ -44,35 +43,15 @@ def add_orders(database_url: str, number: int, **values: Any) -> list[str]:
 
 
 async def begun(orders: httpx.AsyncClient, **changes: Any) -> str:
-    response = await orders.post("/reports", json={**YEAR, **changes}, headers=ADMIN)
-    assert response.status_code == 202, response.text
-    job: dict[str, Any] = response.json()
-    assert response.headers["location"] == f"/reports/jobs/{job['id']}"
-    return str(job["id"])
+    return await reading.begun(orders, PATH, ADMIN, **{**YEAR, **changes})
 
 
 async def ended(orders: httpx.AsyncClient, report: str) -> dict[str, Any]:
-    async with asyncio.timeout(SECONDS):
-        while True:
-            response = await orders.get(f"/reports/jobs/{report}", headers=ADMIN)
-            assert response.status_code == 200, response.text
-            job: dict[str, Any] = response.json()
-            if job["ended"] is not None:
-                return job
-            await asyncio.sleep(0.02)
+    return await reading.ended(orders, PATH, ADMIN, report)
 
 
 async def file_of(orders: httpx.AsyncClient, report: str) -> httpx.Response:
-    job = await ended(orders, report)
-    assert (job["state"], job["error"]) == ("done", None)
-    response = await orders.get(f"/reports/{report}/file", headers=ADMIN)
-    assert response.status_code == 200, response.text
-    assert len(response.content) == job["result"]["bytes"]
-    return response
-
-
-def rows_of(content: bytes) -> Sequence[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(content.decode())))
+    return await reading.file_of(orders, PATH, ADMIN, report)
 
 
 def parts_of(database_url: str) -> int:
@@ -87,7 +66,7 @@ def parts_of(database_url: str) -> int:
 async def test_csv_has_each_order_of_the_months_once_and_no_formula(
     orders: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PORTION_ROWS", 10)
+    monkeypatch.setattr(source, "PORTION_ROWS", 10)
     ids = add_orders(database_url, 34, product_name="=HYPERLINK(1)")
     report = await begun(orders)
     job = await ended(orders, report)
@@ -110,7 +89,7 @@ async def test_csv_has_each_order_of_the_months_once_and_no_formula(
 async def test_pdf_sums_up_by_month_state_and_currency_and_lasts(
     orders: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PORTION_ROWS", 10)
+    monkeypatch.setattr(source, "PORTION_ROWS", 10)
     add_orders(database_url, 34)
     report = await begun(orders, format="pdf", months=2)
     response = await file_of(orders, report)
@@ -198,7 +177,7 @@ async def test_file_is_deleted_when_it_expires_and_with_its_job_when_the_admin_i
                 aging = update(column.table).where(column == old)
                 session.connection().execute(aging.values({column: aged}))
         expired = await orders.get(f"/reports/{aged}/file", headers=ADMIN)
-        files.delete_expired(database, timedelta(days=7), lambda: False)
+        Files(REPORT_PARTS).delete_expired(database, timedelta(days=7), lambda: False)
     gone = Sealed("auth", AccountDeleted(account_id=ADMIN_ID, deleted=now())).body
     headers = bearer(internal_token("orders", issuer="auth")) | {"Content-Type": "application/json"}
     before = await orders.get(f"/reports/{fresh}/file", headers=ADMIN)
@@ -213,7 +192,7 @@ async def test_file_is_deleted_when_it_expires_and_with_its_job_when_the_admin_i
 async def test_workbook_has_the_rows_of_the_csv_with_amounts_as_numbers(
     orders: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PORTION_ROWS", 10)
+    monkeypatch.setattr(source, "PORTION_ROWS", 10)
     add_orders(database_url, 34, product_name="=HYPERLINK(1)")
     report = await begun(orders, format="xlsx")
     response = await file_of(orders, report)
@@ -231,7 +210,7 @@ async def test_workbook_has_the_rows_of_the_csv_with_amounts_as_numbers(
 async def test_report_of_a_killed_worker_is_continued_without_a_gap_or_a_double(
     shop: Shop, database_url: str
 ) -> None:
-    ids = add_orders(database_url, 4 * sources.PORTION_ROWS + 1)
+    ids = add_orders(database_url, 4 * source.PORTION_ROWS + 1)
     victim, other = shop.replicas
     victim.start(dies_at="job: stepped")
     other.start(BACKGROUND="off")  # it accepts requests, and leaves the work to the victim

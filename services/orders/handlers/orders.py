@@ -24,7 +24,8 @@ from services.orders.settings import Settings
 from services.orders.stock import reservations
 from shared.caller import Caller
 from shared.data.money import from_minor, to_minor
-from shared.data.statements import Rows, insert_row
+from shared.data.reading import Reader
+from shared.data.statements import Rows, insert_row_at_end
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
@@ -35,19 +36,19 @@ STEPS_MAX = 100
 ORDER_BY_ID = Rows(select(ORDERS).where(ORDERS.c.id == bindparam("id")))
 
 
-def list_orders(query: ListOrders, caller: Caller, session: Session) -> Page[OrderOut]:
+def list_orders(query: ListOrders, caller: Caller, session: Reader) -> Page[OrderOut]:
     """List your orders, newest first; admins see all orders."""
     owner = query.user_id or (None if caller.is_admin else caller.id)
     return _page(session, query, caller, owner, query.status)
 
 
-def list_orders_of_user(user_id: Id, query: PageQuery, caller: Caller, session: Session) -> Page[OrderOut]:
+def list_orders_of_user(user_id: Id, query: PageQuery, caller: Caller, session: Reader) -> Page[OrderOut]:
     """List the orders of one account."""
     return _page(session, query, caller, user_id, None)
 
 
 def _page(
-    session: Session, query: PageQuery, caller: Caller, owner: str | None, status: OrderStatus | None
+    session: Reader, query: PageQuery, caller: Caller, owner: str | None, status: OrderStatus | None
 ) -> Page[OrderOut]:
     wanted: dict[str, str] = {}
     if owner is not None:
@@ -68,7 +69,7 @@ def place_order(body: PlaceOrder, caller: Caller, session: Session, settings: Se
     placed: list[dict[str, Any]] = []
     if body.lines is None:
         name, quantity, price, currency = body.simple()
-        order = insert_row(
+        order = insert_row_at_end(
             session,
             ORDERS,
             user_id=caller.id,
@@ -80,7 +81,7 @@ def place_order(body: PlaceOrder, caller: Caller, session: Session, settings: Se
     else:
         body.require_lines_only()
         order, placed = lines.place(session, body.lines, caller.id, settings.reservation_time)
-    insert_row(session, STEPS, order_id=order["id"], status=order["status"], by=caller.id)
+    insert_row_at_end(session, STEPS, order_id=order["id"], status=order["status"], by=caller.id)
     tell_placed(session, order)
     return OrderWithLines.with_lines(order, placed)
 

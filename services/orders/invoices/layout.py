@@ -52,7 +52,7 @@ def money(minor: int, currency: str) -> str:
 
 
 def breakable(text: str) -> str:
-    """Let lines break within words that are longer than any of a language, so that they stay on the page."""
+    """Let lines break within words that are too long for a line, so that they stay on the page."""
     return _LONG_WORD.sub(lambda word: BREAK.join(_PIECE.findall(word[0])), text)
 
 

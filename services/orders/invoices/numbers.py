@@ -1,4 +1,4 @@
-"""Numbers of invoices and credit notes: without gaps and doubles, counted from 1 each year."""
+"""Numbers of invoices and credit notes: without gaps or duplicates, counted from 1 each year."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def take(session: Session, kind: InvoiceKind) -> Taken:
         log.error("clock_is_behind", year=issued.year, last_invoice_in=counter["year"])
         raise Unavailable("The clock of this server is behind the last invoice; try again in a moment.")
     if issued.year > counter["year"] and abs(issued - clock(session)) > CLOCKS_APART_MAX:
-        # One number of a year that has not begun would stop all others until it does.
+        # If an invoice got a number of a later year, no other could get one until that year begins.
         log.error("clock_differs_from_database", year=issued.year, last_invoice_in=counter["year"])
         raise Unavailable("The clocks of this server and of its database differ; no new year is begun.")
     last = counter["last"] if issued.year == counter["year"] else 0

@@ -154,7 +154,7 @@ def _columns(currency: str, price_minor: int, changes: Mapping[str, Any]) -> dic
 
 
 def _follow(session: Session, level: Mapping[str, Any], low_at: int | None, *, backorder: bool) -> None:
-    """Copy to the level of a product its low limit, and whether it may be ordered beyond its stock."""
+    """Copy the low limit of a product to its level, and whether it may be ordered beyond its stock."""
     if (level["low_at"], level["backorder"]) == (low_at, backorder):
         return
     if not backorder and level["reserved"] > level["on_hand"]:
@@ -164,7 +164,7 @@ def _follow(session: Session, level: Mapping[str, Any], low_at: int | None, *, b
 
 
 def remove(session: Session, product_id: str, if_match: IfMatch) -> None:
-    """Delete a product that was never ordered nor in stock; archive others."""
+    """Delete a product that was never ordered and never in stock; archive others."""
     _, product = _locked(session, product_id)
     if_match.check(product.version)
     if not _is_named(session, LINES, product_id) and not _is_named(session, MOVES, product_id):

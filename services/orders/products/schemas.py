@@ -47,7 +47,7 @@ class CreateProduct(Input):
     tax_rate: TaxRate = Decimal(0)
     status: ProductStatus = ProductStatus.DRAFT
     track_stock: bool = Field(default=True, description="Whether orders reserve pieces of it.")
-    backorder: bool = Field(default=False, description="Whether it can be ordered when there are too few.")
+    backorder: bool = Field(default=False, description="Whether it can be ordered if too few are free.")
     low_at: Pieces | None = Field(
         default=None, description="The number of free pieces at or below which its stock is low."
     )

@@ -1,88 +1,78 @@
-"""What reports read: orders or invoices in the order of their ids, which begin with the time.
+"""What reports read: orders or invoices in the order of their ids, which begin with the time."""
 
-Each portion is a range of the primary key, so its cost depends neither on the table nor on what was read
-before.
-"""
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from sqlalchemy import Table, select
 
-from sqlalchemy import Table, func, select
-from sqlmodel import Session
-
+from services.orders.invoices.layout import money
 from services.orders.models import INVOICES, ORDERS
 from services.orders.reports.schemas import ReportKind
 from shared.data.money import from_minor
+from shared.reports.source import Figures, Group, Heading, Row, Source, Summary, cell
 
-PORTION_ROWS = 1_000
-
-Group = tuple[str, str, str]  # month, state, currency
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A table, the columns of a file with rows, and the column by which a PDF sums up."""
-
-    table: Table
-    columns: Sequence[str]
-    state: str
-    moment: str
-
-    @property
-    def header(self) -> list[str]:
-        return ["total" if name == "total_minor" else name for name in self.columns]
+_SUM = (Heading("Number", is_number=True), Heading("Total", is_number=True), Heading("Currency"))
 
 
-SOURCES: Mapping[ReportKind, Source] = {
-    ReportKind.ORDERS: Source(
+def _source(title: str, table: Table, columns: str, state: str, moment: str, **totals: Any) -> Source:
+    """Return a source with these columns, which sums up by month, state and currency."""
+    names = columns.split()
+    read = dict.fromkeys(("id", *names, state, moment))
+
+    def group(row: Row) -> Group:
+        return f"{row[moment]:%Y-%m}", row[state], row["currency"]
+
+    return Source(
+        title=title,
+        statement=select(*(table.c[name] for name in read)),
+        key=table.c.id,
+        header=["total" if name == "total_minor" else name for name in names],
+        cells=_cells(names),
+        summary=Summary(
+            headings=(Heading("Month"), Heading(state.capitalize()), *_SUM),
+            group=group,
+            figures=lambda row: (1, row["total_minor"]),
+            shown=_shown,
+            **totals,
+        ),
+    )
+
+
+def _cells(names: list[str]) -> Callable[[Row], list[Any]]:
+    def cells(row: Row) -> list[Any]:
+        amount = from_minor(row["total_minor"], row["currency"])
+        return [amount if name == "total_minor" else cell(row[name]) for name in names]
+
+    return cells
+
+
+def _shown(group: Group, figures: Figures) -> list[str]:
+    month, state, currency = group
+    return [month, state.replace("_", " "), *_total_shown((currency,), figures)]
+
+
+def _total_shown(of: Group, figures: Figures) -> list[str]:
+    number, minor = figures
+    return [f"{number:,}", money(minor, of[0]), of[0]]
+
+
+SOURCES: Mapping[str, Source] = {
+    ReportKind.ORDERS: _source(
+        "Orders",
         ORDERS,
-        "id created updated user_id status product_name quantity total_minor currency".split(),
+        "id created updated user_id status product_name quantity total_minor currency",
         "status",
         "created",
+        total_headings=_SUM,
+        total_of=lambda group: group[2:],
+        total_shown=_total_shown,
     ),
-    ReportKind.INVOICES: Source(
-        INVOICES, "number kind issued order_id user_id total_minor currency".split(), "kind", "issued"
+    # Without totals: invoices and what credits them must not be added up as if both were income.
+    ReportKind.INVOICES: _source(
+        "Invoices and credit notes",
+        INVOICES,
+        "number kind issued order_id user_id total_minor currency",
+        "kind",
+        "issued",
     ),
 }
-
-
-class Portion(NamedTuple):
-    """Some rows: their cells, their sums of number and amount, and the id of the last one."""
-
-    cells: list[list[Any]]
-    last: str
-    sums: dict[Group, tuple[int, int]]
-
-
-def count(session: Session, kind: ReportKind, begin: str, end: str, most: int) -> int:
-    """Count the rows between two ids, up to `most`."""
-    key = SOURCES[kind].table.c.id
-    some = select(key).where(key > begin, key < end).limit(most).subquery()
-    number: int = session.connection().execute(select(func.count()).select_from(some)).scalar_one()
-    return number
-
-
-def portion(session: Session, kind: ReportKind, after: str, end: str) -> Portion | None:
-    """Read the next rows after an id; None if there are none."""
-    source = SOURCES[kind]
-    names = dict.fromkeys(("id", *source.columns, source.state, source.moment))
-    table = source.table
-    wanted = select(*(table.c[name] for name in names)).where(table.c.id > after, table.c.id < end)
-    found = session.connection().execute(wanted.order_by(table.c.id).limit(PORTION_ROWS)).mappings().all()
-    if not found:
-        return None
-    sums: dict[Group, tuple[int, int]] = {}
-    for row in found:
-        group = f"{row[source.moment]:%Y-%m}", row[source.state], row["currency"]
-        number, minor = sums.get(group, (0, 0))
-        sums[group] = number + 1, minor + row["total_minor"]
-    cells = [[_cell(row, name) for name in source.columns] for row in found]
-    return Portion(cells, found[-1]["id"], sums)
-
-
-def _cell(row: Mapping[Any, Any], name: str) -> Any:
-    value = row[name]
-    if name == "total_minor":
-        return from_minor(value, row["currency"])
-    return value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else value

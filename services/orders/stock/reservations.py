@@ -60,7 +60,7 @@ def follow(session: Session, order_ids: Sequence[str], step: OrderStatus, by: st
 def _pieces(
     session: Session, order_ids: Sequence[str], signs: Mapping[MoveKind, int]
 ) -> dict[Key, list[Portion]]:
-    """Sum the moves of the orders, to find the pieces that can be moved, by product and order."""
+    """Sum the moves of the orders by product and order, to find the pieces that can be moved."""
     columns = (MOVES.c.product_id, MOVES.c.order_id, MOVES.c.location)
     sums = (
         select(*columns, MOVES.c.kind, func.sum(MOVES.c.quantity))
