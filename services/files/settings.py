@@ -6,15 +6,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from services.files.storage.store import KEY
 from shared.process.settings import Seconds, ServiceSettings
-from shared.process.stored import StoredFolder
+from shared.process.stored import StoredBucket, StoredFolder
 
+BLOBS_FOLDER = "blobs"
 MIB = 1 << 20
 GIB = 1 << 30
 
 
 class Settings(ServiceSettings):
     service: ClassVar[str] = "files"
+    alone: ClassVar[bool] = True  # tidies the uploads at its start
 
     port: int = Field(default=8084, ge=1, le=65535)
     storage_type: Literal["local", "s3"] = "local"
@@ -62,6 +65,19 @@ class Settings(ServiceSettings):
         folder = StoredFolder("files", self.storage_path.absolute())
         return (folder,) if self.storage_type == "local" else ()
 
-    def stored_elsewhere(self) -> str:
-        bucket = f"the content of files, in the S3 bucket {self.s3_bucket}; turn on its versioning"
-        return bucket if self.storage_type == "s3" else ""
+    def stored_buckets(self) -> tuple[StoredBucket, ...]:
+        return (self.bucket(),) if self.storage_type == "s3" else ()
+
+    def bucket(self) -> StoredBucket:
+        secret = self.s3_secret_key
+        return StoredBucket(
+            "files",
+            self.s3_bucket,
+            self.s3_prefix,
+            self.s3_region,
+            self.s3_endpoint_url,
+            self.s3_access_key,
+            secret.get_secret_value() if secret else None,
+            KEY,
+            BLOBS_FOLDER,
+        )

@@ -21,7 +21,6 @@ from services.files.uploads import quota
 from services.files.uploads.intake import first_state
 from shared.clock import now
 from shared.data.database import Database
-from shared.process.stored import is_held
 from shared.work.duties import Duty, IsStopping
 
 log = structlog.get_logger(__name__)
@@ -42,7 +41,6 @@ class Sweeper:
         self._first_state = first_state(settings)  # restored content may never have been scanned
         self._trash = timedelta(days=settings.trash_days)
         self._orphan_seconds = settings.orphan_seconds
-        self._folders = [folder.path for folder in settings.stored_folders()]
         self.duties = [
             Duty("sweep", settings.sweep_seconds, self.sweep, alone=True),
             Duty("compare", settings.compare_hours * 3600, self.compare, alone=True),
@@ -53,10 +51,6 @@ class Sweeper:
         for work in (self._abandon, self._empty_trash, self._remove_doomed):
             while work() == BATCH and not is_stopping():
                 pass
-
-    def _is_held(self) -> bool:
-        """Whether a backup is copying the storage: its rows may name blobs that were doomed since."""
-        return any(is_held(folder) for folder in self._folders)
 
     def _abandon(self) -> int:
         dead = select(BLOBS.c.key).where(BLOBS.c.state == BlobState.ARRIVING, BLOBS.c.until < now())
@@ -79,11 +73,12 @@ class Sweeper:
         return len(ids)
 
     def _remove_doomed(self) -> int:
-        if self._is_held():
-            return 0
         with self._database.transaction(write=False) as session:
             doomed = select(BLOBS.c.key).where(BLOBS.c.state == BlobState.DOOMED).limit(BATCH)
             keys = session.connection().execute(doomed).scalars().all()
+        # After the rows are read: a backup that begins later needs only blobs that were doomed since.
+        if not keys or self._store.is_held():
+            return 0
         for key in keys:
             self._store.delete(key)
             self._staging.discard(key)
@@ -94,7 +89,7 @@ class Sweeper:
 
     def compare(self, is_stopping: IsStopping = _never) -> None:
         """Compare the storage with the rows, in both directions."""
-        if self._is_held():
+        if self._store.is_held():
             return
         self._clear_staging()
         self._store.clear(self._orphan_seconds)

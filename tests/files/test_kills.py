@@ -3,17 +3,21 @@
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import h11
 import httpx
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, text, update
 from sqlalchemy.engine import make_url
 
+from services.files.models import BLOBS, WORK, BlobState
 from services.files.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
 from shared.testing import bearer, token
 from tests.databases import migrate
 from tests.files.dying import STEPS
@@ -46,7 +50,6 @@ class Place:
             self.folder,
             port,
             DATABASE_URL=self.database_url,
-            LEASE_SECONDS="0.5",
             SWEEP_SECONDS="0.1",
             ORPHAN_SECONDS="1",  # shorter could remove a file whose row is about to be written
             COMPARE_HOURS="0.00001",
@@ -74,6 +77,13 @@ class Place:
         engine.dispose()
         return [dict(row) for row in found]
 
+    def end_leases(self) -> None:
+        """Let the leases of a dead process end, as time would: those of its uploads, and of its sweep."""
+        past, uploads = now() - timedelta(seconds=1), BLOBS.c.state == BlobState.ARRIVING
+        with closing(Database(self.database_url)) as database, database.transaction() as session:
+            session.connection().execute(update(BLOBS).where(uploads).values(until=past))
+            session.connection().execute(update(WORK.work).values(due=past, lease=None))
+
     def is_in_order(self, files: int) -> bool:
         """Whether rows, blobs and usage agree on this number of files."""
         (usage,) = self.rows("usage")
@@ -100,6 +110,7 @@ def place(tmp_path: Path, database_url: str) -> Place:
 def test_kill_during_an_upload_leaves_a_complete_file_or_none(place: Place, step: str) -> None:
     with place.service("tests.files.dying", step) as client, pytest.raises(httpx.TransportError):
         place.upload(client)
+    place.end_leases()
 
     left = 1 if step == "committed" else 0
     with place.service("services.files") as client:
@@ -124,6 +135,7 @@ def test_kill_during_a_permanent_deletion_leaves_all_of_the_file_or_nothing(plac
         with suppress(httpx.TransportError):
             client.delete(f"/files/trash/{file}")
         assert eventually(lambda: not answers(client), seconds=SECONDS)
+    place.end_leases()
 
     with place.service("services.files") as client:
         if step == "purging":  # the process died first, as if nothing had been requested

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -225,6 +226,32 @@ async def test_several_replicas_sweep_at_once(
 
     assert stored(settings) == []
     assert (await person.usage())["files"] == 0
+
+
+async def test_storage_is_asked_for_backups_only_once_it_is_known_what_to_remove(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, loop, asked = Person(files), asyncio.get_running_loop(), 0
+    first, second = await person.upload(b"first"), await person.upload(b"second")
+
+    async def doom(file: dict[str, Any]) -> None:
+        for path in (f"/files/{file['id']}", f"/files/trash/{file['id']}"):
+            assert (await person.delete(path)).status_code == 204
+
+    def answer_no_just_before_a_backup_begins() -> bool:
+        nonlocal asked
+        asked += 1
+        asyncio.run_coroutine_threadsafe(doom(second), loop).result()  # and the backup still needs it
+        return False
+
+    monkeypatch.setattr(sweeper._store, "is_held", answer_no_just_before_a_backup_begins)
+    await asyncio.to_thread(sweeper.sweep)
+    assert asked == 0  # a bucket that is away must not fail a sweep that needs nothing from it
+
+    await doom(first)
+    await asyncio.to_thread(sweeper.sweep)
+    assert asked == 1
+    assert [path.read_bytes() for path in stored(settings)] == [b"second"]
 
 
 async def test_nothing_is_removed_while_a_backup_copies_the_folder(

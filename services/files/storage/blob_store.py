@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Protocol, TypeVar
 
-from services.files.settings import Settings
+from services.files.settings import BLOBS_FOLDER, Settings
 from services.files.storage.disk_store import DiskStore
 from services.files.storage.staging import Staging
 from services.files.storage.store import BlobStore
@@ -26,7 +26,7 @@ def make_store(settings: Settings) -> BlobStore:
 
         return S3Store(settings)
     assert settings.storage_path is not None  # never None: the settings fill in a default
-    return DiskStore(settings.storage_path / "blobs")
+    return DiskStore(settings.storage_path / BLOBS_FOLDER)
 
 
 class Blobs:

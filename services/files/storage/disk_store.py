@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.files.storage.store import KEY, BlobMissing, BlobReader, Stored
+from shared.process.stored import is_held
 
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 
@@ -63,6 +64,9 @@ class DiskStore:
 
     def clear(self, _older_than: float, /) -> None:
         """Do nothing: a rename has no leftovers."""
+
+    def is_held(self) -> bool:
+        return is_held(self._folder.parent)  # which backups copy, with the staging directory
 
     def link(self, _key: str, _disposition: str, _content_type: str, _seconds: int, /) -> str | None:
         return None

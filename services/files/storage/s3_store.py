@@ -9,18 +9,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 import structlog
-from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from services.files.errors import StorageUnavailable
 from services.files.settings import Settings
 from services.files.storage.store import KEY, BlobMissing, BlobReader, Stored
+from shared.process.s3 import MISSING, client_of, code_of, is_held
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +26,6 @@ MULTIPART_BYTES_MIN = 64 << 20
 PART_BYTES = 16 << 20
 PARTS_MAX = 10_000
 PARTS_AT_ONCE = 4
-CONNECTIONS = 32
-MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 THERE_ALREADY = frozenset({"412", "PreconditionFailed"})
 
 
@@ -38,7 +34,7 @@ class S3Store:
 
     def __init__(self, settings: Settings) -> None:
         self._bucket, self._prefix = settings.s3_bucket, settings.s3_prefix
-        self._client = _client(settings)
+        self._client = client_of(settings.bucket())
         self._parts = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="s3-parts")
 
     def put(self, key: str, staged: Path, sha256: str, /) -> None:
@@ -51,7 +47,7 @@ class S3Store:
                     self._put_at_once(key, staged, size, sha256)
             except ClientError as error:
                 # A key is used once: an existing blob came from this upload, whose response was lost.
-                if _code(error) not in THERE_ALREADY or self.size(key) != size:
+                if code_of(error) not in THERE_ALREADY or self.size(key) != size:
                     raise
         staged.unlink()
 
@@ -132,6 +128,10 @@ class S3Store:
                         where = {"Bucket": self._bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
                         self._client.abort_multipart_upload(**where)
 
+    def is_held(self) -> bool:
+        with _told("list", ""):
+            return is_held(self._client, self._bucket, self._prefix)
+
     def link(self, key: str, disposition: str, content_type: str, seconds: int) -> str | None:
         """Return a URL that is valid for a while, from which a browser gets the blob directly."""
         saved_as = {"ResponseContentDisposition": disposition, "ResponseContentType": content_type}
@@ -148,44 +148,13 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
 
-@cache
-def _session() -> Any:
-    """Return the process's only session: loading boto3's data takes longer than creating a client."""
-    return boto3.session.Session()
-
-
-def _client(settings: Settings) -> Any:
-    secret = settings.s3_secret_key
-    return _session().client(
-        "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-        config=Config(
-            signature_version="s3v4",
-            retries={"mode": "standard", "max_attempts": 3},
-            connect_timeout=3,
-            read_timeout=30,
-            tcp_keepalive=True,
-            max_pool_connections=CONNECTIONS,
-            # Services other than AWS rarely have a host name for each bucket.
-            s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
-        ),
-    )
-
-
 @contextmanager
 def _told(what: str, key: str) -> Iterator[None]:
     """Translate a failure of the bucket into a Problem, and log the original."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        if isinstance(error, ClientError) and _code(error) in MISSING:
+        if isinstance(error, ClientError) and code_of(error) in MISSING:
             raise BlobMissing(key) from error
         log.exception("storage_failed", operation=what, key=key)
         raise StorageUnavailable from error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

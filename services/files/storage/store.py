@@ -51,6 +51,9 @@ class BlobStore(Protocol):
     def clear(self, older_than: float, /) -> None:
         """Remove leftovers of uploads that appear in no list and are older than this number of seconds."""
 
+    def is_held(self) -> bool:
+        """Whether a backup is copying the blobs: its copy of the rows may name some that are doomed since."""
+
     def link(self, key: str, disposition: str, content_type: str, seconds: int, /) -> str | None:
         """Return a URL from which a browser gets the blob directly; None if the store has none."""
 

@@ -20,7 +20,7 @@ class Described:
 
 
 def permitted(described: Described, caller: Caller) -> Described:
-    """Return the description. An impersonating admin may not make a file public: it would stay so."""
+    """Return the description. An impersonating admin may not make a file public: it would stay public."""
     if described.visibility == Visibility.PUBLIC:
         in_person(caller)
     return described
