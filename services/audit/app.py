@@ -27,6 +27,6 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={Checkpoints: checkpoints, LogKeys: checkpoints.keys},
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        on_start=[caretaker.start],
+        on_start=[caretaker.start] if checkpoints.is_signing else [],
         on_stop=[caretaker.stop],
     )

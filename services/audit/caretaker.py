@@ -9,11 +9,13 @@ import structlog
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.erasure import PATIENCE, erase_due
+from services.audit.errors import AnchorUnusable
 from services.audit.opening import open_new_log, open_older_log
 from services.audit.retention import cut, prepare_months
 from services.audit.settings import Settings
 from services.audit.tree import TileMissing
 from shared.clock import now
+from shared.data import write_ahead
 from shared.data.database import Database
 from shared.errors import Problem
 from shared.work.duties import FAILURES, SUCCESS
@@ -55,6 +57,7 @@ class Caretaker:
     def __init__(self, settings: Settings, database: Database, checkpoints: Checkpoints) -> None:
         self._settings, self._database, self._checkpoints = settings, database, checkpoints
         self._stopping = threading.Event()
+        self._is_clear = False  # an earlier process may have been killed before it had cleared SQLite's log
         # Long erasures and cuts must not delay the signing of new records.
         duties = {
             "signs the log": [
@@ -75,10 +78,12 @@ class Caretaker:
     def start(self) -> None:
         with self._database.transaction() as session:
             prepare_months(session, now())
-            open_new_log(session, self._checkpoints.keys)
         try:
+            with self._database.transaction() as session:
+                open_new_log(session, self._checkpoints.keys)
             self._checkpoints.make(whole=True)
-        except TileMissing as error:  # GET /audit/verify explains it, which needs a running service
+        except (TileMissing, AnchorUnusable) as error:
+            # The service must run, so that GET /audit/verify can explain it.
             log.error("audit_log_damaged", next_step="run GET /audit/verify", error=repr(error))  # noqa: TRY400
         for thread in self._threads:
             thread.start()
@@ -99,10 +104,13 @@ class Caretaker:
                 duty.do_when_due()
 
     def _erase(self) -> None:
-        erase_due(self._database, self._checkpoints.keys, self._stopping.is_set, PATIENCE)
+        if erase_due(self._database, self._checkpoints.keys, self._stopping.is_set, PATIENCE):
+            self._is_clear = False
+        self._is_clear = self._is_clear or write_ahead.clear(self._database)
 
     def _cut(self) -> None:
         moment = now()
         with self._database.transaction() as session:
             prepare_months(session, moment)
         cut(self._checkpoints, moment, self._settings.retention_months, self._stopping.is_set)
+        self._is_clear = False

@@ -23,6 +23,7 @@ from services.audit.proofs import (
     canonical,
     commitment,
     end_text,
+    is_time,
     leaf_of,
     origin_text,
     root_before,
@@ -202,6 +203,8 @@ class Verification:
         leaf = leaf_of(record).hexdigest()  # always: it fails for values of another type
         if type(record["status"]) is not int or leaf != record["leaf"]:
             self.report("changed", seq, "the record does not match its hash in the tree")
+        elif not (is_time(record["received"]) and is_time(record["timestamp"])):
+            self.report("malformed", seq, "it has a time that no log writes")  # lists cannot show it
         elif not is_elsewhere:
             self._check_time(seq, record["received"])
             self.ledger.pass_by(record)

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlmodel import Session
 
+from services.audit.errors import AnchorUnusable
 from services.audit.keys import LogKeys
 from services.audit.log import size_of, tree_of
 from services.audit.models import CHECKPOINTS
@@ -21,6 +22,7 @@ from services.audit.proofs import Checkpoint, notes_in
 from services.audit.settings import Settings
 from services.audit.tree import TILE_HASHES, TileMissing, Tree
 from shared.clock import now
+from shared.data import write_ahead
 from shared.data.database import Database, insert_into
 
 EVERY_RECORDS = TILE_HASHES
@@ -44,16 +46,31 @@ class Checkpoints:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = LogKeys(settings)
         self.database = database
+        # A copy that is only read must not sign: it has the key, but not the settings of the log.
+        self.is_signing = settings.background == "on"
         self._refused_for: tuple[str, int] | None = None  # why signing has stopped, and at which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
         self.remembered: Checkpoint | None = None  # the newest one that this process signed or found
-        self.is_swallowed = False  # the database took the newest checkpoint, and does not have it
+        self.is_swallowed = False  # the database accepted the newest checkpoint, but does not have it
         self._turn = threading.Lock()
 
     def make(self, *, whole: bool) -> None:
         """Sign at every multiple of 256 records, and with `whole` also at the last record."""
+        if not self.is_signing:
+            return
         with self._turn:  # otherwise one thread would remember a checkpoint that the other cannot see yet
-            self._make(whole=whole)
+            try:
+                self._make(whole=whole)
+            except OSError as error:
+                raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> AnchorUnusable:
+        reason = "audit_anchor_unusable", NOTHING
+        if self._refused_for != reason:
+            self._refused_for = reason
+            next_step = "check ANCHOR_FILE, its disk and its permissions"
+            log.error(reason[0], next_step=next_step, error=repr(error))
+        return AnchorUnusable()
 
     def _make(self, *, whole: bool) -> None:
         with self.database.transaction(write=False) as session:
@@ -70,16 +87,18 @@ class Checkpoints:
             with self.database.transaction(write=False) as session:
                 tree = tree_of(session)
                 if self._anchor.is_behind(session) and self._agrees_with_anchor(session, tree):
+                    # Otherwise the log would look cut off after a power failure that the anchor survived.
+                    write_ahead.flush(self.database)
                     self._anchor.catch_up(session, tree)
 
     def _sign(self, sizes: Sequence[int]) -> None:
         with self.database.transaction() as session:
             signed = self._signed(session, sizes)
-        # After the commit, because a check compares it with what it can read.
+        # After the commit, because a check compares this checkpoint with those that it can read.
         self.remembered = signed or self.remembered
 
     def _signed(self, session: Session, sizes: Sequence[int]) -> Checkpoint | None:
-        """Sign the log of these sizes; return the last checkpoint, if it was stored."""
+        """Sign a checkpoint of the log at each of these sizes; return the last one if it was stored."""
         tree = tree_of(session)
         if not self._continues(session, tree):
             return None

@@ -55,13 +55,14 @@ def erase_due(
     keys: LogKeys,
     is_stopping: Callable[[], bool] = lambda: False,
     patience: timedelta = timedelta(),
-) -> None:
-    """Erase all scheduled accounts that are not under a hold.
+) -> bool:
+    """Erase all scheduled accounts that are not under a hold; return whether there were any.
 
     `patience` is how long to wait for the record of the deletion, which the statement names.
     """
     is_due = or_(ERASURES.c.since <= now() - patience, exists(_deletions(ERASURES.c.account_id)))
-    for row in _waiting(database, _has_traces(), is_due):
+    due = _waiting(database, _has_traces(), is_due)
+    for row in due:
         done_to: int | None = row.done_to
         while done_to is not None and not is_stopping():
             with database.transaction() as session:
@@ -70,11 +71,13 @@ def erase_due(
     if over:
         with database.transaction() as session:
             session.connection().execute(delete(ERASURES).where(ERASURES.c.account_id.in_(over)))
+    return bool(due)
 
 
-def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
+def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[Any]:
     is_free = ERASURES.c.account_id.not_in(select(HOLDS.c.user_id))
-    waiting = select(ERASURES).where(is_free, *conditions).order_by(ERASURES.c.since).limit(DUE_MAX)
+    wanted = select(ERASURES.c.account_id, ERASURES.c.done_to)
+    waiting = wanted.where(is_free, *conditions).order_by(ERASURES.c.since).limit(DUE_MAX)
     with database.transaction(write=False) as session:
         return session.connection().execute(waiting).all()
 

@@ -1,6 +1,6 @@
 """Refusals of the audit service."""
 
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, Unavailable
 
 
 class NotYetSigned(NotFound):
@@ -13,3 +13,21 @@ class VerificationRunning(Conflict):
     """The log is already being verified; try again when that has finished."""
 
     code = "verification_running"
+
+
+class CheckpointDamaged(Unavailable):
+    """The log's key did not sign the newest checkpoint in the database. Ask an admin to run /audit/verify."""
+
+    code = "log_damaged"
+
+
+class AnchorUnusable(Unavailable):
+    """The anchor file cannot be read or written. Its path and the error are in the log of the service."""
+
+    code = "anchor_unusable"
+
+
+class OnlyRead(Unavailable):
+    """This is a copy of the log that is only read (BACKGROUND=off): it signs no statements."""
+
+    code = "only_read"

@@ -1,10 +1,10 @@
 """The events that the audit service consumes; they are its only input."""
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Container, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted
@@ -12,39 +12,60 @@ from contracts.exports import Section, exporting
 from services.audit.erasure import ask_for_erasure
 from services.audit.log import Entry, append
 from services.audit.models import RECORDS
-from services.audit.queries import CLOCKS_APART, EVERYTHING
+from services.audit.queries import CLOCKS_APART, EVERYTHING, LISTABLE
 from services.audit.statements import LOG_ITSELF
 from shared.clock import now
 from shared.events import Consumers, Poison, Recorded
+from shared.events.spine import SEEN_KEPT
 from shared.ids import first_id, new_id
 
 # What both databases can store, in every time zone.
 STATUS_MIN, STATUS_MAX = -(2**31), 2**31 - 1
 TIME_MIN, TIME_MAX = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MARGIN = timedelta(days=1)  # the clocks of two services may differ
+TIME_CHARACTERS = 19  # of an id: its time, and the hyphen before what is random
 
 
 def keep(session: Session, events: Sequence[Recorded]) -> None:
     """Append the actions to the log."""
-    append(session, [_entry(event) for event in events])
+    taken = _taken(session, [event.envelope.id for event in events])
+    append(session, [_entry(event, taken) for event in events])
 
 
-def _entry(event: Recorded) -> Entry:
+def _taken(session: Session, event_ids: Sequence[str]) -> set[str]:
+    """Return the ids that records have already: a list continues after an id, and would skip one of both.
+
+    Newer events cannot have one, because the inbox remembers their ids.
+    """
+    forgotten = first_id(now(), MARGIN - SEEN_KEPT)
+    old = [event_id for event_id in event_ids if event_id < forgotten and LISTABLE.fullmatch(event_id)]
+    if not old:
+        return set()
+    return set(session.connection().execute(select(RECORDS.c.id).where(RECORDS.c.id.in_(old))).scalars())
+
+
+def _entry(event: Recorded, taken: Container[str]) -> Entry:
     if event.actor == LOG_ITSELF:
         raise Poison("only the log itself may record its own statements")
     moment = event.timestamp.replace(tzinfo=UTC)
     if not (STATUS_MIN <= event.status <= STATUS_MAX and TIME_MIN < moment < TIME_MAX):
         raise Poison("its status or its timestamp is out of range")
-    return Entry(id=_listable(event.envelope.id), **event.model_dump())
+    return Entry(id=_listable(event, taken), **event.model_dump())
 
 
-def _listable(event_id: str) -> str:
-    """Return the id, or another one if lists could not continue after it or would show it first for years.
+def _listable(event: Recorded, taken: Container[str]) -> str:
+    """Return the id of the event, or another one if lists could not continue after it or show it elsewhere.
 
-    Services make UUIDs of the current time, but nothing else holds them to it.
+    Services make UUIDs of the current time, but nothing forces them to. One of the future would come
+    first for years. One that is older than its timestamp would be missing from lists of that time.
     """
-    is_usual = _ID.fullmatch(event_id) is not None and event_id < first_id(now(), CLOCKS_APART)
-    return event_id if is_usual else new_id()
+    event_id, present = event.envelope.id, now()
+    if LISTABLE.fullmatch(event_id) is None or event_id >= first_id(present, CLOCKS_APART):
+        return new_id()
+    earliest = first_id(min(event.timestamp.astimezone(UTC), present), -CLOCKS_APART)
+    if event_id < earliest or event_id in taken:
+        return max(event_id, earliest)[:TIME_CHARACTERS] + new_id()[TIME_CHARACTERS:]
+    return event_id
 
 
 def forget(session: Session, events: Sequence[AccountDeleted]) -> None:

@@ -120,7 +120,10 @@ class PartialExport:
             self._after, self._number = line["id"], self._number + 1
             line["number"] = self._number
             line["proof"] = [one.hex() for one in tree.inclusion(line["seq"], self._pinned.size)]
-        return [*self._statements(session, lines), *lines]
+        statements = self._statements(session, lines)
+        # A later record may name one of these as the reason why it was cleared.
+        self._stated |= {line["seq"] for line in lines if line["actor"] == LOG_ITSELF}
+        return [*statements, *lines]
 
     def _namesakes(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the other records with the chunk's last id: it may repeat, because services choose ids."""

@@ -12,11 +12,20 @@ from services.audit.export import FullExport, Pinned
 from services.audit.log import tree_of
 from services.audit.models import CHECKPOINTS, RECORDS
 from services.audit.proofs import NotAnExport, leaf_of
-from services.audit.queries import PLACES_AT_ONCE, erased_by, read_erasures, read_places, read_range, scan
+from services.audit.queries import (
+    LISTABLE,
+    PLACES_AT_ONCE,
+    erased_by,
+    read_erasures,
+    read_places,
+    read_range,
+    scan,
+)
 from services.audit.statements import ACCOUNT_DELETED, LASTING, LOG_ITSELF, RETENTION_CUT, is_deletion
 from services.audit.tree import TileMissing
 from shared.data.database import Database
 
+_ODD_ID = "lists may hide the records after it: no list can continue after its id"
 _OTHER_TREE = "the hashes of the tree are not those that were signed"
 _BEFORE = f"actor = '{LOG_ITSELF}' AND action IN ({', '.join(map(repr, LASTING))})"
 _AFTER = f"actor = '{LOG_ITSELF}' AND action = '{RETENTION_CUT}'"
@@ -82,6 +91,8 @@ class _Feed:
         for line in lines:
             if line["type"] == "record":
                 self._verification.add_record(line)
+                if LISTABLE.fullmatch(str(line["id"])) is None:
+                    self._verification.doubt(line["seq"], _ODD_ID)
             elif line["type"] == "checkpoint":
                 said = self._verification.add_checkpoint(line["note"])
                 # The stored tree, from which proofs are made, must match the records.

@@ -11,13 +11,14 @@ from starlette.responses import Response, StreamingResponse
 
 from services.audit import checking, kept, proofs, statements, verifier
 from services.audit.checkpoints import Checkpoints
-from services.audit.errors import NotYetSigned
+from services.audit.errors import CheckpointDamaged, NotYetSigned
 from services.audit.export import FullExport, PartialExport, ndjson, spreadsheet
 from services.audit.feed import pinned
 from services.audit.holds import state_hold
 from services.audit.keys import LogKeys
 from services.audit.log import append_own, take_turn, tree_of
 from services.audit.models import HOLDS, RECORDS
+from services.audit.proofs import Checkpoint, notes_in
 from services.audit.queries import by_index, metadata_of
 from services.audit.schemas import (
     ConsistencyOut,
@@ -42,9 +43,8 @@ from shared.clock import now
 from shared.data.database import Database, insert_into
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.http.schemas import Id, Page
-from shared.lists.pagination import paginate
+from shared.lists.pagination import PageQuery, paginate
 
-HOLDS_MAX = 1_000
 _DOWNLOAD = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -90,13 +90,19 @@ async def export_logs(
     )
 
 
-def show_checkpoint(session: Session) -> Response:
+def show_checkpoint(session: Session, keys: LogKeys) -> Response:
     """Show the newest checkpoint: a signed note with the size and the root of the tree. Keep it.
 
     The format is c2sp.org/tlog-checkpoint. With a checkpoint that you kept you can prove later that no older
     record was changed.
     """
-    return _plain_text(pinned(session).note)
+    newest = pinned(session)
+    signed = Checkpoint.of(newest.note, keys.known)
+    is_whole = notes_in(newest.note) == [newest.note]
+    if signed is None or signed.size != newest.size or not is_whole:
+        # One such note would spoil a file of kept checkpoints.
+        raise CheckpointDamaged
+    return _plain_text(newest.note)
 
 
 def show_key(keys: LogKeys) -> KeyOut:
@@ -192,10 +198,9 @@ def verify_log(query: VerifyLog, database: Database, checkpoints: Checkpoints) -
     )
 
 
-def list_holds(session: Session) -> list[HoldOut]:
-    """List the accounts under a hold."""
-    rows = session.connection().execute(select(HOLDS).order_by(HOLDS.c.created).limit(HOLDS_MAX))
-    return [HoldOut.model_validate(row) for row in rows]
+def list_holds(query: PageQuery, session: Session) -> Page[HoldOut]:
+    """List the accounts under a hold, the newest account first."""
+    return paginate(session, select(HOLDS), HOLDS.c.user_id, query, HoldOut.unchecked)
 
 
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:

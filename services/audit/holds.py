@@ -48,7 +48,7 @@ def is_stated(session: Session, keys: LogKeys, account: str) -> bool:
 
 
 def stated_accounts(session: Session, keys: LogKeys, low: int) -> set[str]:
-    """Return the accounts of holds in force by the statements from a position on."""
+    """Return the accounts under a hold according to the statements from position `low` on."""
     return _in_force(_signed(session, keys, scan(session, low, size_of(session), _OF_HOLDS)))
 
 
@@ -86,6 +86,7 @@ def stated(record: Mapping[str, Any], keys: LogKeys) -> Statement | None:
 
 def check_holds(session: Session, keys: LogKeys, verification: Verification, size: int) -> None:
     """Compare the table of holds with the statements: those that were verified, and newer ones."""
+    session.connection().execute(select(HOLDS)).all()  # the list fails with an error if it cannot be read
     here = held_accounts(session)  # first, because a hold and its statement may be committed meanwhile
     newer = list(_signed(session, keys, scan(session, size, size_of(session), _OF_HOLDS)))
     lifted = {one.resource for one in newer if one.action == HOLD_LIFTED}

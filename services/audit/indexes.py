@@ -7,7 +7,7 @@ are the same. The entries are also in order, because a search misses one that is
 
 from collections.abc import Callable, Iterator
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from services.audit.models import RECORDS
@@ -29,6 +29,8 @@ def check_indexes(database: Database, doubt: Doubt, first: int, end: int, *, is_
     `is_whole` says that these are all records; only then can superfluous entries be counted.
     """
     records, is_counted = range(first, end), is_whole and end - first <= VERIFY_RECORDS_MAX
+    if is_counted:
+        _check_namesakes(database, doubt)
     if not database.is_sqlite:
         if is_counted:
             _check_twins(database, doubt, records)
@@ -64,6 +66,23 @@ def _check_twins(database: Database, doubt: Doubt, records: range) -> None:
         stored = len(scan(session, records.start, records.stop, "true", limit=len(records) + 1))
     if stored > len(records):
         doubt(None, f"{MAY_DIFFER}: there are more records than positions; look for duplicates of `seq`")
+
+
+def _check_namesakes(database: Database, doubt: Doubt) -> None:
+    try:
+        with database.transaction(write=False) as session:
+            shared = session.connection().execute(_NAMESAKES).scalar_one_or_none()
+    except (DBAPIError, Unavailable):
+        if not database.is_sqlite:  # there the index is damaged, which is reported with its name
+            doubt(None, f"{MAY_DIFFER}: the database could not compare the ids of records")
+        return
+    if shared is not None:
+        doubt(None, f"{MAY_DIFFER}: several records have the id {shared}, and a page may end between them")
+
+
+_NAMESAKES = (
+    select(RECORDS.c.id).group_by(RECORDS.c.id).having(func.count() > 1).order_by(RECORDS.c.id).limit(1)
+)
 
 
 def _missing(database: Database, lookup: str, records: range) -> Iterator[int]:

@@ -7,6 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
+from services.audit.errors import OnlyRead
 from services.audit.proofs import Key
 from services.audit.settings import Settings
 from services.audit.statements import SIGNATURE, statement_text
@@ -21,6 +22,7 @@ class LogKeys:
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.log_name
+        self._is_only_read = settings.background != "on"
         secrets = [settings.key_secret, *filter(None, [settings.key_secret_previous])]
         self._signing = [_signing_key(secret) for secret in secrets]
         self.public = [Key(self.name, key.public_key()) for key in self._signing]
@@ -36,6 +38,8 @@ class LogKeys:
 
     def sign_statement(self, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> dict[str, Any]:
         """Return a statement with a signature that binds it to its position in the log."""
+        if self._is_only_read:  # the owner of the database could add the statement to the log itself
+            raise OnlyRead
         text = statement_text(self.name, seq, action, resource, said)
         return {**said, SIGNATURE: self.sign(text).removeprefix(f"{text}\n")}
 

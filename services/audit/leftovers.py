@@ -20,7 +20,7 @@ def check_leftovers(
 ) -> None:
     """Check about `limit` of them, and whether they are being deleted or stay.
 
-    Lists show them until then, so they must at least be what the log recorded.
+    Lists show these records until they are deleted, so each must at least be what the log recorded.
     """
     apart = Verification(verification.keys, metadata_text=checked_metadata)  # they explain nothing any more
     for low in range(lowest, min(horizon, lowest + limit), CHUNK_RECORDS):

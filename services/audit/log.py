@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import DataError
 from sqlmodel import Session
 
 from services.audit.keys import LogKeys
@@ -30,6 +31,7 @@ WRITER_LOCK = 0x61756469  # the key of PostgreSQL's advisory lock; SQLite has on
 DEPTH_MAX = 20
 SALT_BYTES = 16
 CHARACTERS_MAX = 256 * 1024  # of a text; the verifier reads lines of up to 16 MiB
+TILES_MAX = 2**53 // TILE_HASHES  # of positions that JSON can hold
 INDEXED_CHARACTERS_MAX = 600  # an index of PostgreSQL holds 2,704 bytes, and a character takes up to 4
 
 
@@ -147,7 +149,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
 def _not_before_the_last(session: Session, size: int, moment: datetime) -> datetime:
     """Return this time, or the time of the last record if the clock went backwards."""
     of_last = select(RECORDS.c.received).where(RECORDS.c.seq == size - 1)
-    last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
+    try:
+        last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
+    except (ValueError, DataError):  # no log writes such a time; no record must be lost because of it
+        return moment
     return moment if last is None else max(moment, last)
 
 
@@ -168,7 +173,8 @@ def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
     row = session.connection().execute(of_level.order_by(TILES.c.number.desc()).limit(1)).one_or_none()
     if row is None:
         return 0, b""
-    if len(row.hashes) % HASH_BYTES:  # the next leaf would follow a part of one, and no proof would fit again
+    # The next leaf would follow a part of one, and no proof would fit again; or it would have no position.
+    if len(row.hashes) % HASH_BYTES or row.number >= TILES_MAX:
         raise TileMissing
     return (row.number, bytes(row.hashes)) if len(row.hashes) < TILE_BYTES else (row.number + 1, b"")
 

@@ -79,7 +79,7 @@ CHECKPOINTS = SqlTable(
     Column("note", Text, nullable=False),
     Column("created", UtcDateTime, nullable=False),
 )
-# One row: the first record of which the log has more than a hash.
+# One row: the number of the first record whose content is kept. Of older records the log has only hashes.
 HORIZON = SqlTable(
     "horizon",
     Table.metadata,
@@ -101,6 +101,5 @@ HOLDS = SqlTable(
     Column("user_id", String(36), primary_key=True),
     Column("reason", String(500), nullable=False),
     Column("created", UtcDateTime, nullable=False),
-    Index("ix_holds_created", "created"),
 )
 EVENTS = EventTables(Table.metadata)

@@ -44,8 +44,9 @@ def open_older_log(checkpoints: Checkpoints) -> None:
         return
     with database.transaction() as session:
         take_turn(session)
+        # If there are newer statements, the next run looks again: another replica may have been faster.
         if not scan(session, checked, size_of(session), f"actor = '{LOG_ITSELF}'", limit=1):
-            open_log(session, checkpoints.keys)  # otherwise later, because another replica may be faster
+            open_log(session, checkpoints.keys)
 
 
 def open_log(session: Session, keys: LogKeys) -> None:
@@ -58,7 +59,7 @@ def open_log(session: Session, keys: LogKeys) -> None:
 
 
 def _fault(checkpoints: Checkpoints) -> tuple[Fault | None, int]:
-    """Check the whole log; return what forbids to open it, and the size that was checked."""
+    """Check the whole log; return what forbids opening it, and the size that was checked."""
     # Read before the log: checkpoints signed while the log is read would otherwise look like a rollback.
     length = checkpoints.anchor_bytes()
     with checkpoints.database.transaction(write=False) as session:

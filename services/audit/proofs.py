@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
 
@@ -108,6 +109,20 @@ def leaf_of(record: Mapping[str, Any]) -> "hashlib._Hash":
         f'"user_id":{_optional(record["user_id"])},"v":{FORMAT}}}'
     )
     return hashlib.sha256(text.encode())
+
+
+def is_time(text: str) -> bool:
+    """Whether the text is a time in the only form that the log writes: UTC, to the microsecond."""
+    if _TIME.fullmatch(text) is None:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 def _optional(value: str | None) -> str:
@@ -275,8 +290,27 @@ class Checkpoint(NamedTuple):
 
 
 def notes_in(text: str) -> list[str]:
-    """Return all signed notes of a file, in order."""
-    return re.findall(r"(?:[^\n—][^\n]*\n)+\n(?:— [^\n]+\n)+", text)
+    """Return all signed notes of a file, in order: some lines, an empty one, and signatures.
+
+    Line by line: an expression would take hours for a hostile file of a few megabytes.
+    """
+    found, body, signatures, is_over = list[str](), list[str](), list[str](), False
+    for line in [*text.split("\n")[:-1], ""]:
+        if is_over and len(line) > len(_DASH) and line.startswith(_DASH):
+            signatures.append(line)
+            continue
+        if signatures:
+            found.append("\n".join([*body, "", *signatures, ""]))
+        if signatures or is_over or line.startswith(_DASH[0]):
+            body, signatures, is_over = [], [], False
+        if not line:
+            is_over = bool(body)
+        elif not line.startswith(_DASH[0]):
+            body.append(line)
+    return found
+
+
+_DASH = "— "  # before a signature
 
 
 def is_torn(note: str) -> bool:

@@ -1,6 +1,7 @@
 """Queries on records, and the form in which records are returned."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from sqlmodel import Session
 
 from services.audit.log import rfc3339, tree_of
 from services.audit.models import PERSONAL, RECORDS, REFUSED
+from services.audit.proofs import canonical
 from services.audit.schemas import SEQ_MAX, FilterLogs
 from services.audit.statements import LOG_ITSELF, PERSON_ERASED
 from shared.data.database import UtcDateTime
@@ -22,6 +24,8 @@ CLOCKS_APART = timedelta(minutes=5)
 CHUNK_RECORDS = 1024
 PLACES_AT_ONCE = 500
 NESTED_MAX = 200  # with fewer brackets, every JSON library can read and write a value
+_SURROGATE = re.compile(r"\\u[dD]")  # half a character, which no export can hold
+LISTABLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # an id after which a list can continue
 
 # An outer join: an attacker may have removed rows of personal data, and that must show.
 _TOGETHER = RECORDS.outerjoin(
@@ -159,7 +163,7 @@ def metadata_of(recorded: str | None) -> Any:
         return None
     try:
         value = json.loads(recorded)
-        if recorded.count("[") + recorded.count("{") > NESTED_MAX:
+        if recorded.count("[") + recorded.count("{") > NESTED_MAX or _SURROGATE.search(recorded):
             to_json(value)
     except (ValueError, RecursionError):
         return recorded
@@ -167,11 +171,16 @@ def metadata_of(recorded: str | None) -> Any:
 
 
 def checked_metadata(recorded: Any) -> str:
-    """Return the text of the commitment; an error, if no export can hold what it says.
+    """Return the text of the commitment, or an error if no export can hold this text.
 
-    The log stores at most 20 levels, but whoever owns the database can append a record with a thousand.
+    The log stores at most 20 levels, but whoever owns the database can append a record with a thousand, or
+    with a text that has another form once it was read: the verifier would find it changed.
     """
     text = str(recorded)
-    if text.count("[") + text.count("{") > NESTED_MAX and isinstance(metadata_of(text), str):
+    text.encode()  # bytes that are not text are another fault
+    value = metadata_of(text)
+    if text.count("[") + text.count("{") > NESTED_MAX and isinstance(value, str):
         raise ValueError("its metadata is nested too deeply")
+    if canonical(value) != text:
+        raise ValueError("its metadata is not in the form that the log writes")
     return text

@@ -17,13 +17,23 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.log import append_own, kept_from, move_horizon, rfc3339, size_of, take_turn
 from services.audit.models import HOLDS, PERSONAL, RECORDS
 from services.audit.queries import scan
-from services.audit.statements import HOLD_PLACED, LOG_SERVICE, RETENTION_CUT, ROOTED, SIGNED, SINCE
+from services.audit.statements import (
+    HOLD_PLACED,
+    LOG_ITSELF,
+    LOG_SERVICE,
+    RETENTION_CUT,
+    ROOTED,
+    SIGNED,
+    SINCE,
+)
 from shared.data.database import Database
 
 CHUNK_RECORDS = 2_000
 MONTHS_AHEAD = 3
 PARTITIONED = (RECORDS, PERSONAL)  # in the order in which queries name them, and so lock them
 LOCK_SECONDS = 5
+# Of the log itself: any service may record an action of this name, and could put off every cut.
+_PLACED = f"actor = '{LOG_ITSELF}' AND action = '{HOLD_PLACED}'"
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +105,7 @@ def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> No
     forms = {form: since for form in (SIGNED, ROOTED) if (since := found.ledger.since(form)) is not None}
     with checkpoints.database.transaction() as session:
         take_turn(session)
-        held = scan(session, checked, size_of(session), f"action = '{HOLD_PLACED}'", limit=1)
+        held = scan(session, checked, size_of(session), _PLACED, limit=1)
         if held or _to_be_cut(session, before) != (past, seq, before):
             return  # there is a new hold, or another replica was faster
         said = {"kept_from": seq, "before": rfc3339(before), "months": months, SINCE: forms}
@@ -109,7 +119,9 @@ def _to_be_cut(session: Session, before: datetime) -> tuple[int, int, datetime]:
     accounts = select(HOLDS.c.user_id)
     of_account = RECORDS.c.user_id.in_(accounts)
     # The record of the hold stays as well: it proves that the account is under a hold.
-    placed = and_(RECORDS.c.resource.in_(accounts), RECORDS.c.action == HOLD_PLACED)
+    placed = and_(
+        RECORDS.c.resource.in_(accounts), RECORDS.c.action == HOLD_PLACED, RECORDS.c.actor == LOG_ITSELF
+    )
     held = [select(func.min(RECORDS.c.received)).where(one) for one in (of_account, placed)]
     moments = [session.connection().execute(one).scalar_one() for one in held]
     first_held: datetime | None = min(filter(None, moments), default=None)
@@ -136,6 +148,7 @@ def _delete_some(database: Database) -> bool:
 
 
 def _delete_oldest(session: Session, table: Table, horizon: int) -> int:
+    session.connection().exec_driver_sql("PRAGMA secure_delete = ON")  # as for an erasure
     oldest = select(table.c.seq).where(table.c.seq < horizon).order_by(table.c.seq).limit(CHUNK_RECORDS)
     return session.connection().execute(delete(table).where(table.c.seq.in_(oldest))).rowcount
 
@@ -169,7 +182,10 @@ def _lock_like_readers(session: Session) -> None:
 
 
 def _partitions(session: Session) -> list[str]:
-    names = text("SELECT tablename FROM pg_tables WHERE schemaname = 'partitions' ORDER BY tablename")
+    names = text(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'partitions'"
+        " AND tablename ~ '^(records|personal)_[0-9]{4}_[0-9]{2}$' ORDER BY tablename"
+    )
     return list(session.connection().execute(names).scalars())
 
 

@@ -11,6 +11,7 @@ from shared.process.settings import ServiceSettings, strong, strong_or_made
 
 class Settings(ServiceSettings):
     service: ClassVar[str] = "audit"
+    alone: ClassVar[bool] = True  # signs the log
 
     port: int = Field(default=8085, ge=1, le=65535)
     key_secret: SecretStr = SecretStr("")

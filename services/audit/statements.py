@@ -96,7 +96,7 @@ class Statement(NamedTuple):
         return root if isinstance(root, str) else None
 
     def may_lift(self, placed: "Statement") -> bool:
-        """Whether it can lift this hold. Without a root it may be of another log, and the hold is newer."""
+        """Whether it can lift this hold. Without a root it may be of another log, and older than the hold."""
         return self.root is not None or placed.root is None
 
     def since(self, form: str) -> int | None:
@@ -177,7 +177,8 @@ class Ledger:
     def _follow_holds(self) -> None:
         """Find the holds in force, and what was done despite them.
 
-        In the order of the log, which is not that of a part of it: a clock may have been set back.
+        Statements are followed in the order of the log. A part of the log can have another order, because a
+        clock may have been set back.
         """
         here = {one.seq for one in self.here}
         for statement in sorted(self.statements.values()):
@@ -299,7 +300,7 @@ class Ledger:
             here = found.get(month)
             if here is None or said.get(month) != month_of(here):
                 first = here.first if here is not None else None
-                detail = f"the cleared fields of {month} are not those that record {statement.seq} erased"
+                detail = f"the cleared fields of {month} are not those erased by record {statement.seq}"
                 self._report("erased", first if first is not None else statement.seq, detail)
                 return
 
@@ -312,7 +313,7 @@ class Ledger:
         agrees = (places, said.said.get("digest")) == (erasure.places, erasure.digest.hexdigest())
         is_of_one = any(odd is None for odd in found.accounts.values())
         if not is_of_one or first < begin or erasure.places > places:
-            detail = f"the cleared fields from here on are not those that record {said.seq} erased"
+            detail = f"the cleared fields from here on are not those erased by record {said.seq}"
             self._report("erased", first, detail)
         elif is_partial or (not agrees and self._is_incomplete(begin, months)):
             detail = (
@@ -320,7 +321,7 @@ class Ledger:
             )
             self._doubt(first, detail)
         elif not agrees:
-            detail = f"the cleared fields from here on are not those that record {said.seq} erased"
+            detail = f"the cleared fields from here on are not those erased by record {said.seq}"
             self._report("erased", first, detail)
 
     def _is_incomplete(self, begin: int, months: tuple[str, str]) -> bool:

@@ -3,97 +3,71 @@
 These could hide a record from the queries of lists, and show it to a check, which reads by position.
 """
 
+import re
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 from sqlmodel import Session
 
-from services.audit.models import CHECKPOINTS, HOLDS, HORIZON, PERSONAL, RECORDS, TILES
+from services.audit.models import RECORDS, Table
+from services.audit.tables_on_postgresql import GUARDED, LISTED, odd_on_postgresql
 
-_NAMES = [table.name for table in (RECORDS, PERSONAL, TILES, CHECKPOINTS, HORIZON, HOLDS)]
-_LISTED = ", ".join(f"'{name}'" for name in _NAMES)
-_OWN_INDEXES = {index.name for table in (RECORDS, HOLDS) for index in table.indexes}
-_KEYS = {f"{name}_pkey" for name in _NAMES}  # as PostgreSQL names their indexes
+_OWN_INDEXES = {index.name for index in RECORDS.indexes}
+_EVERY = ", ".join(f"'{name}'" for name in Table.metadata.tables)
 _ON_SQLITE = text(
     # A virtual table is a table, too, but has no page.
-    "SELECT name, CASE WHEN type = 'table' AND rootpage = 0 THEN 'virtual table' ELSE type END"  # noqa: S608 - own names
-    f" FROM sqlite_master WHERE name IN ({_LISTED})"
+    "SELECT name, CASE WHEN type = 'table' AND rootpage = 0 THEN 'virtual table' ELSE type END, sql"  # noqa: S608 - own names
+    f" FROM sqlite_master WHERE name IN ({_EVERY}) ORDER BY name"
 )
+_COLUMNS_ON_SQLITE = text("SELECT name, hidden FROM pragma_table_xinfo(:name) ORDER BY cid")
+# A clause such as ON CONFLICT IGNORE drops a row without an error. Tables of the service have none of these.
+_CLAUSES = re.compile(r"\b(CONFLICT|COLLATE|CHECK)\b", re.IGNORECASE)
 _INDEXES_ON_SQLITE = text(
-    # A key by position needs no index; with one, a query by position could find other rows than lists do.
+    # A primary key on the position is the rowid, and needs no index. With an index, a query by position could
+    # find other rows than lists do.
     "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"  # noqa: S608 - own names
-    f" AND (tbl_name IN ('records', 'personal') OR sql IS NOT NULL AND tbl_name IN ({_LISTED})) ORDER BY name"
+    f" AND (tbl_name IN ('records', 'personal') OR sql IS NOT NULL AND tbl_name IN ({LISTED})) ORDER BY name"
 )
-# With functions and operators that a schema in the search path cannot replace.
-_FOUND = ", ".join(f"pg_catalog.to_regclass('{name}')" for name in _NAMES)
-_ON_POSTGRESQL = text(
-    "SELECT relname, relkind::pg_catalog.text, relhasrules, relrowsecurity, relhassubclass"  # noqa: S608 - own names
-    f" FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) ANY (ARRAY[{_FOUND}]::pg_catalog.oid[])"
+_TRIGGERS_ON_SQLITE = text(
+    "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
 )
-_FAMILY = (
-    f"WITH own AS (SELECT unnest(ARRAY[{_FOUND}]::oid[]) AS oid), family AS (SELECT oid FROM own"  # noqa: S608 - own names
-    " UNION SELECT inhrelid FROM pg_inherits JOIN own ON inhparent = own.oid) "
-)
-_PARTITIONS = text(
-    f"{_FAMILY}SELECT relname FROM family JOIN pg_class USING (oid)"  # noqa: S608 - own names
-    " WHERE oid NOT IN (SELECT oid FROM own WHERE oid IS NOT NULL) AND relkind <> 'r' ORDER BY relname"
-)
-# The planner skips a partition whose constraint contradicts a query.
-_CONSTRAINTS = text(
-    f"{_FAMILY}SELECT relname, conname FROM pg_constraint JOIN family ON conrelid = family.oid"  # noqa: S608 - own names
-    " JOIN pg_class ON pg_class.oid = conrelid WHERE contype = 'c' ORDER BY conname"
-)
-_INDEXES_ON_POSTGRESQL = text(
-    f"{_FAMILY}SELECT of_table.relname, made.relname, EXISTS"  # noqa: S608 - own names
-    " (SELECT 1 FROM pg_inherits WHERE inhrelid = indexrelid),"
-    " indisvalid AND indisready AND indislive AND indexprs IS NULL AND NOT EXISTS"
-    " (SELECT 1 FROM pg_opclass WHERE pg_opclass.oid = ANY (indclass::oid[]) AND NOT opcdefault)"
-    " FROM pg_index JOIN family ON indrelid = family.oid JOIN pg_class AS of_table ON of_table.oid = indrelid"
-    " JOIN pg_class AS made ON made.oid = indexrelid ORDER BY 2"
-)
-_SCHEMAS = text("SELECT pg_catalog.current_schemas(true)")
-_TABLE, _PARTITIONED = "r", "p"  # as PostgreSQL calls them
 
 
 def odd_tables(session: Session) -> Iterator[str]:
     """Return what is not as the service created it, in words."""
     connection = session.connection()
-    return _odd_on_sqlite(connection) if connection.dialect.name == "sqlite" else _odd_elsewhere(connection)
+    return (
+        _odd_on_sqlite(connection) if connection.dialect.name == "sqlite" else odd_on_postgresql(connection)
+    )
 
 
 def _odd_on_sqlite(connection: Connection) -> Iterator[str]:
-    for name, kind in connection.execute(_ON_SQLITE):
+    for name, kind, created in connection.execute(_ON_SQLITE).all():
         if kind != "table":
             yield f"{name} is a {kind}"
+        elif _CLAUSES.search(created) or not _has_own_columns(connection, name):
+            yield f"{name} is not as the service created it"
     for name, table in connection.execute(_INDEXES_ON_SQLITE):
         if name not in _OWN_INDEXES:
             yield f"{table} has an index {name} that the service did not create"
+    for name, table, created in connection.execute(_TRIGGERS_ON_SQLITE):
+        if not _only_refuses(name, table, created):
+            yield f"{table} has a trigger {name} that the service did not create"
 
 
-def _odd_elsewhere(connection: Connection) -> Iterator[str]:
-    for name, kind, has_rules, has_policies, has_children in connection.execute(_ON_POSTGRESQL):
-        if kind not in (_TABLE, _PARTITIONED):
-            yield f"{name} is not a table"
-        elif has_rules:
-            yield f"{name} is a table with rules"
-        elif has_policies:
-            yield f"{name} is a table with row security"
-        elif has_children and kind == _TABLE:
-            yield f"{name} is a table with others below it"
-    yield from _odd_partitions(connection)
-    schemas: list[str] = connection.execute(_SCHEMAS).scalar_one()
-    first = next((one for one in schemas if not one.startswith("pg_temp")), "")
-    if first != "pg_catalog":
-        yield f"the search path begins with the schema {first}"
+def _has_own_columns(connection: Connection, table: str) -> bool:
+    found = connection.execute(_COLUMNS_ON_SQLITE, {"name": table}).all()
+    return {(row[0], row[1]) for row in found} == {
+        (column.name, 0) for column in Table.metadata.tables[table].c
+    }
 
 
-def _odd_partitions(connection: Connection) -> Iterator[str]:
-    for (name,) in connection.execute(_PARTITIONS):
-        yield f"the partition {name} is not a table"
-    for table, name in connection.execute(_CONSTRAINTS):
-        yield f"{table} has a constraint {name} that the service did not create"
-    for table, name, is_inherited, is_usual in connection.execute(_INDEXES_ON_POSTGRESQL):
-        if not is_inherited and name not in _OWN_INDEXES | _KEYS:
-            yield f"{table} has an index {name} that the service did not create"
-        elif not is_usual:
-            yield f"{table} has an index {name} that is not as the service created it"
+def _only_refuses(name: str, table: str, created: str) -> bool:
+    """Whether a trigger is one of the guards: all that it can do is to refuse a change."""
+    for event in ("update", "delete"):
+        if table in GUARDED and name == f"{table}_refuse_{event}":
+            begin = f"CREATE TRIGGER {name} BEFORE {event.upper()} ON {table} WHEN NOT ("
+            end = ") BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+            is_one_step = created.upper().count("BEGIN") == 1 and not re.search(r"--|/\*", created)
+            return created.startswith(begin) and created.endswith(end) and is_one_step
+    return False

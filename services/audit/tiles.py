@@ -31,7 +31,7 @@ def check_levels(database: Database, report: Report) -> None:
     with database.transaction(write=False) as session:
         sizes = _sizes(session)
     for level, (below, here) in enumerate(pairwise(sizes), start=1):
-        if here != below // TILE_BYTES * HASH_BYTES:  # what is too much is read once the tree has grown
+        if here != below // TILE_BYTES * HASH_BYTES:  # surplus bytes would be read once the tree has grown
             what = f"level {level} of the tree has {here} bytes of hashes for {below} below it"
             report("changed", None, what)
             return

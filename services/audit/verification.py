@@ -34,7 +34,7 @@ from services.audit.unerased import check_unerased
 from shared.data.database import Database
 from shared.errors import Unavailable
 
-CHECKS_MAX = 5  # of one range, if erasures come between
+CHECKS_MAX = 5  # of one range, if erasures interrupt them
 
 log = structlog.get_logger(__name__)
 

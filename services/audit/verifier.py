@@ -4,8 +4,8 @@
 
 KEY is the log's public key, or a file that holds it; get it from GET /audit/key while you trust the log.
 FILE holds checkpoints that you kept (GET /audit/checkpoint, or an anchor file); each one proves that nothing
-older than it has changed since. If the records of one were cut off, or the export is a part of the log, add
-the response of GET /audit/proof/consistency: --consistency names a file of such responses. GET
+older than it has changed since. If the records of a checkpoint were cut off, or the export is a part of
+the log, add the response of GET /audit/proof/consistency: --consistency names a file of such responses. GET
 /audit/verifier serves this program as one file that needs Python 3.11 and the package `cryptography`, so that
 an auditor can read it and run it anywhere. Exit codes: 0 intact, 1 tampered with, 2 cannot be checked, 3 no
 fault found, but not everything is proven.
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         key_text = Path(given.key).read_text() if Path(given.key).is_file() else given.key
-        keys = [Key.parse(line) for line in key_text.split()]
+        keys = _keys(key_text)
         remarks = list[str]()
         kept = [one for file in given.checkpoint for one in _kept(file, keys, remarks)]
         proofs = _proofs(given.consistency)
@@ -134,6 +134,13 @@ def _harmless(line: str) -> str:
     shown = "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
     encoding = sys.stdout.encoding or "utf-8"
     return shown.encode(encoding, errors="backslashreplace").decode(encoding)
+
+
+def _keys(text: str) -> list[Key]:
+    keys = [Key.parse(line) for line in text.split()]
+    if not keys:  # as after a failed download, which is no sign of tampering
+        raise NotAnExport("there is no public key")
+    return keys
 
 
 def _kept(file: Path, keys: Sequence[Key], remarks: list[str]) -> list[Checkpoint]:

@@ -145,7 +145,7 @@ def transplant(seq: int, source: Log, target: Log) -> None:
 
 
 def append_without_root(log: Log, action: str, resource: str, said: dict[str, Any]) -> int:
-    """As versions before the root did."""
+    """Append a statement as older versions did, which had no root in it."""
     keys = log.checkpoints.keys
     with log.database.transaction() as session:
         seq = size_of(session)

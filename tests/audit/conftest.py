@@ -28,7 +28,7 @@ def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for records to be deleted that no cut deletes."""
+    """Do not wait for the deletion of records that no cut deletes."""
     monkeypatch.setattr("services.audit.leftovers.PROGRESS_SECONDS", 0)
 
 

@@ -2,20 +2,24 @@
 
 import json
 import random
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from services.audit import export as export_module
 from services.audit.models import EVENTS
 from services.audit.settings import Settings
-from shared.ids import new_id
+from shared.clock import now
+from shared.events.spine import SEEN_KEPT
+from shared.ids import first_id, new_id
 from tests.audit.attacks import by_service, verdict
 from tests.audit.support import BOB, Log, entry
 from tests.audit.test_events import ADMIN, logs, recorded, send
 
+MINUTE = timedelta(minutes=1)
 LAST_ID = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 
@@ -37,6 +41,42 @@ async def test_list_continues_after_a_record_whose_event_has_an_odd_id(
     assert seen == [2, 1, 0], "newest first, and the event once"
 
 
+async def test_record_with_the_id_of_another_hides_none_from_a_list(
+    audit: httpx.AsyncClient, settings: Settings
+) -> None:
+    """Audit forgets the ids of events after two weeks, so one can come again.
+
+    A list continues after an id, so a second record with the same id would be left out.
+    """
+    other = first_id(now() - SEEN_KEPT)
+    same = f"{other[:-4]}89ab"
+    await send(audit, recorded(BOB) | {"id": same})
+    with Log(settings) as log, log.database.transaction() as session:
+        session.connection().execute(delete(EVENTS.inbox))
+    await send(audit, recorded() | {"id": same}, recorded(BOB) | {"id": other})
+    seen, url = list[tuple[int, str]](), "/audit/logs?limit=1"
+    while url:
+        response = await audit.get(url, headers=ADMIN)
+        seen += [(one["seq"], one["id"]) for one in response.json()]
+        link = response.links.get("next")
+        url = f"/audit/logs{link['url']}" if link else ""
+
+    (first, second, third) = sorted(seen)
+    assert (first, second[0], third) == ((0, same), 1, (2, other))
+    assert second[1][:19] == same[:19], "in its place, with an id of its own"
+
+
+async def test_record_with_an_id_older_than_itself_is_in_lists_of_its_time(audit: httpx.AsyncClient) -> None:
+    """A list by time reads the ids of that time."""
+    for age in (timedelta(0), timedelta(days=2)):
+        moment = now() - age
+        event = recorded(timestamp=moment.isoformat()) | {"id": first_id(moment - timedelta(days=5))}
+        await send(audit, event)
+        begin, end = ((moment + side).strftime("%Y-%m-%dT%H:%M:%SZ") for side in (-MINUTE, MINUTE))
+
+        assert len(await logs(audit, f"?from={begin}&to={end}")) == 1
+
+
 @pytest.mark.parametrize(
     "field",
     [
@@ -49,7 +89,7 @@ async def test_list_continues_after_a_record_whose_event_has_an_odd_id(
 async def test_record_that_a_database_cannot_store_is_dead_at_once(
     audit: httpx.AsyncClient, settings: Settings, field: dict[str, Any]
 ) -> None:
-    """While it is retried for a quarter of an hour, records of the same actor wait, of other services too."""
+    """Retries would take a quarter of an hour; until then, all records of its actor would wait."""
     await send(audit, recorded(**field), recorded())
 
     assert len(await logs(audit)) == 1

@@ -1,19 +1,23 @@
 """Attacks that let the service work on falsified data for a while, and then restore the data."""
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from services.audit import log as log_module
+from services.audit.app import create_app
 from services.audit.models import CHECKPOINTS
 from services.audit.retention import cut
+from services.audit.settings import Settings
 from services.audit.statements import PERSON_ERASED
 from shared.clock import now
 from shared.data.bulk import insert_rows
+from shared.testing import bearer, running, token
 from tests.audit.attacks import (
     FEBRUARY,
     JANUARY,
@@ -30,6 +34,8 @@ from tests.audit.attacks import (
 )
 from tests.audit.support import ALICE, BOB, Log, entry
 from tests.audit.test_tampering import own_settings
+
+ADMIN = bearer(token(role="admin"))
 
 
 @pytest.fixture
@@ -201,3 +207,24 @@ def test_checkpoint_of_a_longer_copy_does_not_reach_the_anchor(tmp_path: Path) -
 
         assert by_service(log) == "ok"
         assert [one.size for one in log.checkpoints.anchored(range(100))] == [3, 4]
+
+
+async def test_copy_that_is_only_read_signs_nothing(settings: Settings) -> None:
+    """To verify a backup, a copy starts with the key of the log, but not with its settings.
+
+    With its own retention, it would sign a cut, which the owner of the database could append to the log.
+    """
+    with Log(settings) as log:
+        log.prepare_month(JANUARY)
+        log.fill(3)
+        async with running(create_app, settings.model_copy(update={"background": "off"})) as copy:
+            working = {one.name for one in threading.enumerate()} & {"signs the log", "clears the log"}
+            listed = await copy.get("/audit/logs", headers=ADMIN)
+            export = await copy.get("/audit/export", headers=ADMIN)
+            verified = await copy.get("/audit/verify", headers=ADMIN)
+
+        assert working == set()
+        assert (len(listed.json()), export.status_code, verified.status_code) == (3, 404, 404)
+        with log.database.transaction(write=False) as session:
+            assert session.connection().execute(select(CHECKPOINTS)).all() == []
+        assert actions(log) == ["FILE_UPLOAD"] * 3

@@ -54,6 +54,15 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     return lambda moment: monkeypatch.setattr(log_module, "now", lambda: moment)
 
 
+def record_three_months(log: Log, at: Callable[[datetime], None]) -> None:
+    """Sign a record of BOB in each month, so that a cut has something to delete."""
+    for month in (JANUARY, FEBRUARY, MARCH):
+        log.prepare_month(month)
+        at(month)
+        log.add(entry(BOB))
+    log.sign()
+
+
 class TestStatementsOfAnotherLog:
     """The key signs statements of a copy, which may hold other records."""
 
@@ -208,11 +217,7 @@ class TestHolds:
     def test_hold_that_is_placed_and_deleted_during_the_check_before_a_cut_prevents_it(
         self, log: Log, at: Callable[[datetime], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for month in (JANUARY, FEBRUARY, MARCH):
-            log.prepare_month(month)
-            at(month)
-            log.add(entry(BOB))
-        log.sign()
+        record_three_months(log, at)
 
         def hold_meanwhile(*arguments: Any) -> Any:
             checked = checked_before_cut(*arguments)
@@ -224,6 +229,22 @@ class TestHolds:
         cut(log.checkpoints, MARCH, months=1)
 
         assert actions(log) == ["FILE_UPLOAD"] * 3 + ["HOLD_PLACED"]
+
+    def test_action_with_the_name_of_a_hold_does_not_put_off_a_cut(
+        self, log: Log, at: Callable[[datetime], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Any service may record one, and so often that each cut would find a new one."""
+        record_three_months(log, at)
+
+        def record_meanwhile(*arguments: Any) -> Any:
+            checked = checked_before_cut(*arguments)
+            log.add(entry(ALICE, action="HOLD_PLACED", resource=BOB))
+            return checked
+
+        monkeypatch.setattr("services.audit.retention.checked_before_cut", record_meanwhile)
+        cut(log.checkpoints, MARCH, months=1)
+
+        assert actions(log) == ["FILE_UPLOAD"] * 2 + ["HOLD_PLACED", "RETENTION_CUT"]
 
     def test_hold_that_hides_in_the_database_is_stated_when_it_is_placed(self, log: Log) -> None:
         """A row that is there already does not prove that a statement was signed."""

@@ -295,6 +295,20 @@ class TestHolds:
         assert (await audit.delete(f"/audit/holds/{ALICE}", headers=ADMIN)).status_code == 404
         assert (await audit.get("/audit/holds", headers=ADMIN)).json() == []
 
+    async def test_every_hold_is_listed_however_many_there_are(self, audit: httpx.AsyncClient) -> None:
+        """The list ended after a thousand holds, so an admin could place a hold that no list showed."""
+        accounts = [new_id() for _ in range(3)]
+        for account in accounts:
+            await audit.put(f"/audit/holds/{account}", json={"reason": "a case"}, headers=ADMIN)
+        seen, url = list[str](), "/audit/holds?limit=2"
+        while url:
+            response = await audit.get(url, headers=ADMIN)
+            seen += [one["user_id"] for one in response.json()]
+            link = response.links.get("next")
+            url = f"/audit/holds{link['url']}" if link else ""
+
+        assert seen == accounts[::-1]
+
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
     async def test_holds_are_for_admins_only(self, audit: httpx.AsyncClient, method: str) -> None:
         url = "/audit/holds" if method == "GET" else f"/audit/holds/{ALICE}"

@@ -58,7 +58,7 @@ def shown(log: Log, user_id: str) -> int:
     return sum(b'"type":"record"' in line for line in log.lines(log.partial(user_id)))
 
 
-def test_whole_indexes_prove_nothing_to_complain_of(indexed: Log) -> None:
+def test_intact_indexes_have_no_faults(indexed: Log) -> None:
     assert doubts(indexed) == []
 
 

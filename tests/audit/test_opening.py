@@ -161,11 +161,19 @@ class TestOlderLog:
 
 
 class TestDamagedTree:
-    async def test_service_starts_and_reports_it(self, settings: Settings) -> None:
+    @pytest.mark.parametrize("damage", ["far", "farthest", "odd"])
+    async def test_service_starts_and_reports_it(self, settings: Settings, damage: str) -> None:
         async with running(create_app, settings) as audit:
             await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
         with Log(settings) as log:
-            log.tamper("INSERT INTO tiles SELECT 0, 1000, hashes FROM tiles WHERE level = 0")
+            odd = "CAST(hashes || x'00' AS BLOB)" if log.database.is_sqlite else r"hashes || '\x00'::bytea"
+            planted = "INSERT INTO tiles SELECT 0, {}, hashes FROM tiles WHERE level = 0"
+            statements = {
+                "far": planted.format(1000),
+                "farthest": planted.format(2**63 - 1),
+                "odd": f"UPDATE tiles SET hashes = {odd} WHERE level = 0",
+            }
+            log.tamper(statements[damage])
         async with running(create_app, settings) as audit:
             checked = (await audit.get("/audit/verify", headers=ADMIN)).json()
 

@@ -1,4 +1,4 @@
-"""Who reads the log while records are cut off gets the rest of it, whole."""
+"""A reader of the log gets all of the rest while records are cut off."""
 
 import threading
 from collections.abc import Iterator

@@ -1,13 +1,20 @@
 """Views and policies in place of the tables can hide a record from lists, but not from a check."""
 
-import pytest
+from collections.abc import Callable
 
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from services.audit.settings import Settings
 from services.audit.tables import odd_tables
+from tests import connections
 from tests.audit.attacks import JANUARY
-from tests.audit.support import Log
+from tests.audit.support import TEST_KEY_SECRET, Log
 
 _HIDDEN = "seq <> 1 OR position('ORDER BY records.id' IN current_query()) = 0"
 _RENAMED = "ALTER TABLE records RENAME TO real_records"
+_ON_INSERT = "CREATE FUNCTION doing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
 ON_POSTGRESQL = {
     "records is not a table": [
         _RENAMED,
@@ -32,6 +39,66 @@ ON_POSTGRESQL = {
     "records has an index ix_records_id that is not as the service created it": [
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_records_id'::regclass",
     ],
+    "there is an operator = beside that of PostgreSQL": [
+        (
+            "CREATE FUNCTION hiding(text, varchar) RETURNS boolean LANGUAGE sql IMMUTABLE"
+            " AS $$ SELECT $1 = $2::text AND false $$"
+        ),
+        "CREATE OPERATOR = (LEFTARG = text, RIGHTARG = varchar, FUNCTION = hiding)",
+    ],
+    "there is a function length beside that of PostgreSQL": [
+        "CREATE FUNCTION length(varchar) RETURNS int LANGUAGE sql IMMUTABLE AS $$ SELECT 1 $$",
+    ],
+    "there is an operator class backwards beside that of PostgreSQL": [
+        (
+            "CREATE FUNCTION after(varchar, varchar) RETURNS boolean LANGUAGE sql IMMUTABLE"
+            " AS $$ SELECT $1::text > $2::text $$"
+        ),
+        "CREATE OPERATOR <<< (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = after)",
+        (
+            "CREATE FUNCTION compare_backwards(varchar, varchar) RETURNS int LANGUAGE sql IMMUTABLE"
+            " AS $$ SELECT bttextcmp($2::text, $1::text) $$"
+        ),
+        (
+            "CREATE OPERATOR CLASS backwards DEFAULT FOR TYPE varchar USING btree"
+            " AS OPERATOR 1 <<<, FUNCTION 1 compare_backwards(varchar, varchar)"
+        ),
+    ],
+    "the column user_id of records has a type or a collation that the service did not choose": [
+        "CREATE DOMAIN odd_text AS text",
+        "ALTER TABLE records ALTER COLUMN user_id TYPE odd_text",
+    ],
+    "the column id of records has a type or a collation that the service did not choose": [
+        "CREATE COLLATION odd (provider = icu, locale = 'en-u-kr-latn-digit')",
+        "ALTER TABLE records ALTER COLUMN id TYPE varchar(36) COLLATE odd",
+    ],
+    "inbox has a trigger records_refuse_update that the service did not create": [
+        _ON_INSERT,
+        "CREATE TRIGGER records_refuse_update BEFORE INSERT ON inbox EXECUTE FUNCTION doing()",
+    ],
+    "records has a trigger records_refuse_update that the service did not create": [
+        _ON_INSERT,
+        "DROP TRIGGER records_refuse_update ON records",
+        "CREATE TRIGGER records_refuse_update BEFORE INSERT ON records EXECUTE FUNCTION doing()",
+    ],
+    "personal_2026_01 has a trigger doing that the service did not create": [
+        _ON_INSERT,
+        "CREATE TRIGGER doing BEFORE INSERT ON partitions.personal_2026_01 EXECUTE FUNCTION doing()",
+    ],
+    "inbox is a table with rules": ["CREATE RULE ignoring AS ON INSERT TO inbox DO INSTEAD NOTHING"],
+    "erasures is not a table": [
+        "ALTER TABLE erasures RENAME TO real_erasures",
+        "CREATE VIEW erasures AS SELECT * FROM real_erasures WHERE account_id IS NULL",
+    ],
+    "records has a column odd that the service did not create": [
+        "ALTER TABLE records ADD COLUMN odd int GENERATED ALWAYS AS (1 / (seq + 1)) STORED",
+    ],
+    "personal has a trigger personal_refuse_update that the service did not create": [
+        (
+            "CREATE OR REPLACE FUNCTION refuse_emptying() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RETURN OLD; END $$"
+        ),
+    ],
     "personal is a table with rules": ["CREATE RULE ignoring AS ON UPDATE TO personal DO INSTEAD NOTHING"],
 }
 ON_SQLITE = {
@@ -48,6 +115,30 @@ ON_SQLITE = {
             " origin_erased_by, metadata, details_salt, details_erased_by)"
         ),
         "INSERT INTO personal SELECT * FROM real_personal",
+    ],
+    "inbox has a trigger doing that the service did not create": [
+        "CREATE TRIGGER doing BEFORE INSERT ON inbox BEGIN SELECT RAISE(IGNORE); END"
+    ],
+    "inbox is not as the service created it": [
+        "DROP TABLE inbox",
+        (
+            "CREATE TABLE inbox (id VARCHAR(36) NOT NULL PRIMARY KEY,"
+            " received VARCHAR(32) NOT NULL ON CONFLICT IGNORE)"
+        ),
+    ],
+    "parked is not as the service created it": ["ALTER TABLE parked ADD COLUMN odd AS (1 / seq)"],
+    "erasures is a view": [
+        "ALTER TABLE erasures RENAME TO real_erasures",
+        "CREATE VIEW erasures AS SELECT * FROM real_erasures WHERE account_id IS NULL",
+    ],
+    "inbox has a trigger records_refuse_update that the service did not create": [
+        "CREATE TRIGGER records_refuse_update BEFORE INSERT ON inbox BEGIN SELECT RAISE(IGNORE); END"
+    ],
+    "personal has a trigger personal_refuse_update that the service did not create": [
+        (
+            "CREATE TRIGGER personal_refuse_update BEFORE UPDATE ON personal WHEN NOT (0)"
+            " BEGIN SELECT RAISE(IGNORE); END"
+        )
     ],
     "checkpoints is a view": [
         "ALTER TABLE checkpoints RENAME TO real_checkpoints",
@@ -80,6 +171,30 @@ def test_what_may_hide_records_from_lists_is_unproven(signed: Log, what: str) ->
     assert [one.detail for one in found.unproven] == [f"lists may hide records or show others: {what}"]
 
 
+def test_guards_of_the_service_are_known(signed: Log) -> None:
+    """All other tests drop them on SQLite, or switch them off."""
+    with signed.database.transaction(write=False) as session:
+        assert list(odd_tables(session)) == []
+
+
+def test_database_that_sorts_letters_before_digits_is_named(
+    postgresql_server: str, make_settings: Callable[..., Settings]
+) -> None:
+    """Lists by time begin and end at an id, which Python compares with others by its characters."""
+    locale = "LOCALE_PROVIDER icu ICU_LOCALE 'en-u-kr-latn-digit' LOCALE 'C'"
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE odd_order TEMPLATE template0 ENCODING 'UTF8' {locale}")
+        try:
+            url = make_url(postgresql_server).set(database="odd_order").render_as_string(hide_password=False)
+            made = make_settings(Settings, database_url=url, key_secret=TEST_KEY_SECRET)
+            with Log(made) as log, log.database.transaction(write=False) as session:
+                found = list(odd_tables(session))
+        finally:
+            connection.execute("DROP DATABASE odd_order WITH (FORCE)")
+
+    assert found == ["the database has a locale with rules of its own: en-u-kr-latn-digit"]
+
+
 def test_partition_that_is_elsewhere_is_named(signed: Log) -> None:
     """A view there could answer lists and checks differently."""
     if signed.database.is_sqlite:
@@ -98,6 +213,22 @@ def test_partition_that_is_elsewhere_is_named(signed: Log) -> None:
     assert found == ["the partition records_2031_01 is not a table"]
 
 
+def test_temporary_view_in_another_session_is_unproven(signed: Log) -> None:
+    """A trigger can create the view in a session of the service: lists there read it, a check does not."""
+    if signed.database.is_sqlite:
+        pytest.skip("SQLite has no sessions")
+    with signed.database.engine.connect() as other:
+        other.exec_driver_sql("CREATE TEMPORARY VIEW records AS SELECT * FROM public.records WHERE seq <> 1")
+        seen = other.exec_driver_sql("SELECT seq FROM records ORDER BY seq").scalars().all()
+        other.commit()
+        found = signed.verify().verification
+
+    assert (seen, found.faults) == ([0, 2], [])
+    assert [one.detail for one in found.unproven] == [
+        "lists may hide records or show others: a session has a temporary records"
+    ]
+
+
 def test_operator_that_another_schema_replaces_is_unproven(signed: Log) -> None:
     """Lists compare accounts with it; a check compares positions."""
     if signed.database.is_sqlite:
@@ -107,13 +238,19 @@ def test_operator_that_another_schema_replaces_is_unproven(signed: Log) -> None:
         signed.tamper(
             "CREATE SCHEMA forged", f'ALTER DATABASE "{name}" SET search_path = forged, pg_catalog, public'
         )
-        signed.database.engine.dispose()
+        open_new_sessions(signed)
         found = signed.verify().verification
     finally:
         signed.tamper(f'ALTER DATABASE "{name}" RESET search_path', "DROP SCHEMA forged")
-        signed.database.engine.dispose()
+        open_new_sessions(signed)
 
     assert found.faults == []
     assert [one.detail for one in found.unproven] == [
         "lists may hide records or show others: the search path begins with the schema forged"
     ]
+
+
+def open_new_sessions(log: Log) -> None:
+    """Let the changed setting of the database apply: sessions keep the one with which they began."""
+    log.database.engine.dispose()
+    connections.end_free_ones(str(log.database.url))
