@@ -17,7 +17,8 @@ from services.inventory.events import CONSUMES
 from services.inventory.ldap import reading
 from services.inventory.ldap.reading import DirectoryReader
 from services.inventory.ldap.servers import LdapSecrets
-from services.inventory.models import ACCOUNTS, EVENTS, IDEMPOTENCY, JOBS, LDAP_SERVERS
+from services.inventory.models import ACCOUNTS, EVENTS, IDEMPOTENCY, JOBS, LDAP_SERVERS, REPORT_PARTS
+from services.inventory.reports import SOURCES
 from services.inventory.retention import EVERY_SECONDS, forget_old
 from services.inventory.routes import OPERATIONS
 from services.inventory.settings import Settings
@@ -27,6 +28,8 @@ from shared.data.database import Database
 from shared.data.sealed import SealedColumn
 from shared.events import Events
 from shared.peers.client import HttpClient
+from shared.reports.reports import KIND as REPORT
+from shared.reports.reports import Reports
 from shared.service import create_service
 from shared.work.duties import Duties, Duty, IsStopping
 from shared.work.jobs import Jobs, Kind
@@ -43,13 +46,16 @@ def create_app(settings: Settings, aws: Aws | None = None) -> Starlette:
     model = ChatModel(settings)
     sealed = SealedColumn(settings.sealer(), ACCOUNTS.c.secret)
     ldap_secrets = LdapSecrets(settings.sealer(), LDAP_SERVERS.c.bind_password)
+    reports = Reports(database, REPORT_PARTS, SOURCES, settings.report_time)
     kinds = {
+        **reports.kinds,
         syncs.JOB: Kind(Syncer(database, aws).run, ATTEMPTS_MAX),
         changing.JOB: Kind(Applier(database, aws, settings).run),
         reading.JOB: Kind(DirectoryReader(database, ldap_secrets, settings).run),
     }
-    jobs = Jobs(JOBS, kinds)
+    jobs = Jobs(JOBS, kinds, shown=[REPORT])  # syncs and changes have endpoints of their own
     duties = [
+        reports.duty,
         Duty("renew_secrets", 3600, partial(sealed.renew, database), alone=True),
         Duty("renew_ldap_secrets", 3600, partial(ldap_secrets.renew, database), alone=True),
     ]
@@ -67,6 +73,7 @@ def create_app(settings: Settings, aws: Aws | None = None) -> Starlette:
         idempotency=IDEMPOTENCY,
         provide={
             Jobs: jobs,
+            Reports: reports,
             Aws: aws,
             SealedColumn: sealed,
             LdapSecrets: ldap_secrets,

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -239,6 +241,7 @@ def _session_with(key_id: str, secret: str, token: str | None = None) -> Any:
 
     session = Session()
     session.register_component("data_loader", _api_descriptions())
+    session.register_component("response_parser_factory", _parsers())
     if key_id:
         session.set_credentials(key_id, secret, token)
     return session
@@ -250,6 +253,29 @@ def _api_descriptions() -> Any:
     from botocore.session import Session
 
     return Session().get_component("data_loader")
+
+
+@cache
+def _parsers() -> Any:
+    from botocore.parsers import ResponseParserFactory
+
+    parsers = ResponseParserFactory()
+    parsers.set_parser_defaults(timestamp_parser=parsed_time)
+    return parsers
+
+
+def parsed_time(told: Any) -> datetime:
+    """Return a time from a response, in UTC if it is a number.
+
+    botocore creates a time zone for each of them, which took a third of the CPU time of reading samples.
+    """
+    from botocore.utils import parse_timestamp
+
+    if isinstance(told, int | float):
+        with suppress(OverflowError, OSError, ValueError):
+            return datetime.fromtimestamp(told, UTC)
+    time_of_response: datetime = parse_timestamp(told)
+    return time_of_response
 
 
 @cache

@@ -20,7 +20,7 @@ from shared.words import pattern
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 GROUPS_MAX = 500
 TAG = "tag:"
-# How to group each cost, and the groups for which the sums by day and account suffice.
+# What each group of costs is grouped by.
 GROUPS: Mapping[str, Any] = {
     "month": func.substr(COSTS.c.day, 1, 7),
     "day": COSTS.c.day,
@@ -35,6 +35,7 @@ _GROUPS_NAMED = f"one of {', '.join((*GROUPS, 'directory'))}, or tag:KEY"
 _BY = pattern(
     rf"^({'|'.join((*GROUPS, 'directory'))}|{TAG}[^\x00-\x1f]{{1,128}})$", f"must be {_GROUPS_NAMED}"
 )
+# The same for those groups for which the sums by day and account suffice.
 GROUPS_OF_DAYS: Mapping[str, Any] = {
     "month": func.substr(COST_DAYS.c.day, 1, 7),
     "day": COST_DAYS.c.day,
@@ -192,7 +193,7 @@ def _summed(query: SumCosts, by: str | None) -> Select[Any]:
 
 
 def _summed_of_workspaces(query: SumCosts) -> Select[Any]:
-    """Sum by what WorkSpaces have now; costs without a WorkSpace, or without that, are in the group ''.
+    """Sum by what WorkSpaces have now; costs without such a value are in the group ''.
 
     The costs of each WorkSpace are summed first, so that each is looked up once.
     """

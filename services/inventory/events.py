@@ -41,7 +41,7 @@ def tell_gone(session: Session, row: Mapping[str, Any]) -> None:
 
 
 def tell_finished(session: Session, sync: Mapping[str, Any], accounts: Sequence[str]) -> None:
-    names = ("kind", "state", "seen", "changed", "gone")
+    names = ("kind", "state", "seen", "changed", "gone", "workspaces_gone")
     values = {name: sync[name] for name in names}
     emit(session, SyncFinished(sync_id=sync["id"], accounts=tuple(accounts), **values))
 

@@ -20,6 +20,11 @@ def written(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def shortened(value: Decimal) -> Decimal:
+    """Return the decimal without trailing zeros, which neither CSV nor XLSX should show."""
+    return Decimal(written(value))
+
+
 # A string in JSON, so that clients do not parse it as a float.
 Exact = Annotated[Decimal, PlainSerializer(written, return_type=str, when_used="json")]
 

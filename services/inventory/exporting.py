@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.inventory import costs, listing, trail, usage
 from services.inventory.costs import CostFilters
-from services.inventory.exact import written
+from services.inventory.exact import shortened
 from services.inventory.schemas import WorkspaceFilters
 from services.inventory.trail import EventFilters
 from services.inventory.usage import UsageFilters
@@ -135,7 +135,7 @@ async def _pages(export: Export, query: BaseModel, database: Database, most: int
 async def _csv(columns: Sequence[str], pages: Pages) -> AsyncIterator[bytes]:
     yield csv_lines([columns])
     async for rows in pages:
-        yield csv_lines([_csv_cell(value) for value in row] for row in rows)
+        yield csv_lines([_cell(value) for value in row] for row in rows)
 
 
 async def _xlsx(columns: Sequence[str], pages: Pages) -> AsyncIterator[bytes]:
@@ -146,10 +146,6 @@ async def _xlsx(columns: Sequence[str], pages: Pages) -> AsyncIterator[bytes]:
     yield book.end()
 
 
-def _csv_cell(value: Any) -> Any:
-    return written(value) if isinstance(value, Decimal) else _cell(value)
-
-
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "Yes" if value else "No"
@@ -157,4 +153,6 @@ def _cell(value: Any) -> Any:
         return value.isoformat(timespec="seconds").replace("+00:00", "Z")
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if isinstance(value, Decimal):
+        return shortened(value)
     return value

@@ -16,6 +16,7 @@ from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex
+from shared.reports.files import report_parts
 from shared.work.jobs import JobTables
 
 PRESENT, GONE = "present", "gone"
@@ -383,4 +384,6 @@ SCANS = table_of(Scan)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
 JOBS = JobTables(Table.metadata)
+JOB_ROWS = JOBS.jobs
+REPORT_PARTS = report_parts(Table.metadata)
 SEARCH = SearchIndex(WORKSPACES, {"presence": Part.START, "search": Part.ALL})

@@ -56,7 +56,7 @@ PROBES = (
     ),
     Probe(
         Call("pricing", "get_products", prices.ACTION, {"ServiceCode": prices.SERVICE_CODE, "MaxResults": 1}),
-        "no prices are known, so no advice says what to save",
+        "no prices are known, so advice has no savings",
         HOME_REGION,
     ),
     Probe(

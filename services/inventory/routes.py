@@ -32,6 +32,7 @@ from services.inventory.handlers import (
     classic_accounts,
     classic_admin,
     ldap,
+    reports,
     sync,
     trail,
     usage,
@@ -42,6 +43,7 @@ from shared.errors import Impersonated, NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin
+from shared.reports.operations import report_operations
 
 READ, WRITE, ADMINISTER = "inventory:read", "inventory:write", "admin:inventory"
 CLASSIC = "/classic"
@@ -196,6 +198,14 @@ OPERATIONS += [
         errors=(NotFound, TooManyRequests),
     ),
 ]
+
+OPERATIONS += report_operations(
+    "/reports/inventory",
+    reports.start_inventory_report,
+    access=admin,
+    scopes=(ADMINISTER, ADMINISTER),
+    jobs_scope="inventory",
+)
 
 
 def _classic(path: str, handler: Callable[..., Any], *, is_file: bool = False) -> Operation:

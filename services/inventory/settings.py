@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -41,6 +42,7 @@ class Settings(SealingSettings, OutboundSettings):
     cloudwatch_rate: CallsPerSecond = 10.0
     usage_days: int = Field(default=62, ge=1, le=62)
     retention_months: int = Field(default=24, ge=0, le=1200)
+    report_days: int = Field(default=7, ge=1, le=30)
     unused_days: int = Field(default=30, ge=1, le=3650)
     ai_url: str = ""
     ai_service_url: str = ""  # another name for `ai_url`
@@ -91,6 +93,11 @@ class Settings(SealingSettings, OutboundSettings):
             except BadAddress as error:
                 raise ValueError(str(error)) from error
         return url.rstrip("/")
+
+    @property
+    def report_time(self) -> timedelta:
+        """How long the file of a report is kept."""
+        return timedelta(days=self.report_days)
 
     @property
     def sync_times(self) -> Cron | float | None:

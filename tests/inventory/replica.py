@@ -39,6 +39,7 @@ def make_settings(url: str, folder: str) -> Settings:
             "cloudtrail_rate": 1000,
             "cloudwatch_rate": 1000,
             "aws_retry_seconds": 0.001,
+            "usage_days": 25,  # a few pages: each takes a process that is killed after it
         }
     )
 

@@ -145,7 +145,7 @@ def tables(database: Database) -> dict[str, list[Any]]:
 def full_world() -> World:
     """Create a world with something to read for every source, on several pages."""
     world = aws.new_world(60)
-    world.cost_page_rows = 7
+    world.cost_page_rows = 20
     today, place = now().replace(hour=9, minute=0, second=0, microsecond=0), world.place()
     for number, key in enumerate(sorted(place.workspaces)):
         day = today - timedelta(days=3 + number % 20)
@@ -222,6 +222,7 @@ def sync_with(database: Database, folder: Path, double: Double, replicas: int) -
 
 
 @pytest.mark.prove
+@pytest.mark.long(1)
 def test_sync_killed_after_each_step_of_every_source_gives_the_same_tables_as_an_undisturbed_one(
     database: Database, tmp_path: Path, double: Double
 ) -> None:

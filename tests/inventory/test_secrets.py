@@ -18,6 +18,7 @@ from shared.testing import running
 from tests.inventory import aws
 from tests.inventory.aws import NUMBER, Double, World
 from tests.inventory.support import ADMIN, add_account, sync
+from tests.reports import begun, ended
 from tests.shared.test_workbooks import read
 from tests.told import told
 
@@ -78,6 +79,9 @@ async def _answers(client: httpx.AsyncClient) -> list[str]:
     tests.append(await client.post(f"/admin/ldap-servers/{server['id']}/test", headers=ADMIN))
     values = {"account_id": listed[-1]["id"], "sync_id": done["id"], "event": done["id"]}
     values |= {"server_id": server["id"], "key": "aws.secret_access_key"}
+    report = await begun(client, "/reports/inventory", ADMIN, kind="costs", format="csv", month="2026-01")
+    await ended(client, "/reports/inventory", ADMIN, report)
+    values |= {"job_id": report, "report_id": report}
     values["workspace_id"] = min(aws_ids(await client.get("/workspaces", headers=ADMIN)))
     answers = [one.text for one in tests]
     for operation in GETS:

@@ -2,20 +2,26 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
+from botocore.utils import parse_timestamp
 
 from services.inventory import usage_months
+from services.inventory.aws import Aws, Call, Tally, Target, parsed_time
 from services.inventory.dated import month_of, next_month
 from services.inventory.sessions import Used, days_of, sessions_of
+from services.inventory.settings import Settings
+from services.inventory.sync import cloudwatch
+from services.inventory.sync.usage import CONNECTED
 from services.inventory.usage_months import MILLION, Hours, months_of
 from shared.clock import now
 from tests.inventory import aws
-from tests.inventory.aws import Double, World
+from tests.inventory.aws import REGION, Double, World
 from tests.inventory.support import ADMIN, USER, add_account, sync
 
 HOUR = timedelta(hours=1)
@@ -179,6 +185,25 @@ async def test_hours_of_each_month_and_day_follow_from_the_samples_of_aws(
     again = await sync(inventory, kind="usage")
     assert (again["state"], again["changed"]) == ("completed", 0)
     assert await months(inventory) == found, "a sync without changes updates nothing"
+
+
+async def test_times_of_samples_are_those_that_botocore_reads_but_in_utc(
+    make_inventory_settings: Callable[..., Settings], double: Double, world: World
+) -> None:
+    for told in (1_772_442_000, 1772442000.5, -1.0, 1e11, "2026-03-02T09:00:00Z", "1772442000"):
+        assert parsed_time(told) == parse_timestamp(told)
+    aws.add_workspaces(world, 1, 1)
+    (key,) = world.place().workspaces
+    world.place().connected[key] = samples = at(9, 30)
+    client = Aws(make_inventory_settings())
+    asked = {"MetricDataQueries": [cloudwatch.query(0, key, CONNECTED)], "StartTime": DAY, "EndTime": LATER}
+    call = Call("cloudwatch", "get_metric_data", cloudwatch.ACTION, asked)
+    answer = await client.call(Target("a", 1, endpoint_url=double.url), REGION, call, Tally())
+    client.close()
+
+    times = answer["MetricDataResults"][0]["Timestamps"]
+    assert times == samples
+    assert {one.tzinfo for one in times} == {UTC}, "a time zone for each takes most of the time of parsing it"
 
 
 async def test_list_filters_by_month_workspace_and_user_and_names_each_workspace(

@@ -88,7 +88,7 @@ def _top(asked: _Asked, rest: Sequence[Token]) -> int:
 
 
 def _number(asked: _Asked, rest: Sequence[Token]) -> int:
-    """Consume the number of "the 10 most expensive"."""
+    """Consume the number in "the 10 most expensive"."""
     if len(rest) > 1 and rest[1].part is Part.COSTLY and 0 < rest[0].value <= LIMIT:
         asked.limit = rest[0].value
         return 1

@@ -22,7 +22,7 @@ def ask_aws_change(
     body: AskChange, caller: Caller, settings: Settings, session: Session, trail: Trail
 ) -> AwsChangeOut:
     """Say what a change would do (`dry_run`, the default), or ask for it; another admin has to approve it."""
-    in_person(caller)  # an admin who impersonates another one would otherwise be two
+    in_person(caller)  # otherwise an admin who impersonates another one would count as two
     trail.add(workspace_id=body.workspace_id, dry_run=body.dry_run)
     return changing.ask(session, body, caller, settings)
 

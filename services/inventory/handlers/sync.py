@@ -15,7 +15,7 @@ from shared.http.schemas import Id, Page
 from shared.http.streams import Streams
 from shared.lists.pagination import PageQuery
 from shared.work.jobs import Jobs
-from shared.work.operations import follow_job
+from shared.work.operations import follow
 
 
 def trigger_sync(
@@ -61,4 +61,4 @@ async def follow_sync(
     sync_id: Id, caller: Caller, jobs: Jobs, database: Database, streams: Streams, request: Request
 ) -> Response:
     """Follow a sync as server-sent events: `progress` on every change, `end` as the last event."""
-    return await follow_job(sync_id, caller, jobs, database, streams, request)
+    return await follow(sync_id, caller, jobs, database, streams, request)

@@ -293,7 +293,8 @@ def finish(session: Session, sync_id: str) -> dict[str, Any]:
         synced = any(part["state"] == PartState.DONE for part in its_parts)
         accounts.keep_status(session, account, status, detail, synced=synced)
     kind = execute(select(SYNCS.c.kind).where(SYNCS.c.id == sync_id)).scalar_one()
-    finished = {"id": sync_id, "kind": kind, "state": state, **totals}
+    workspaces_gone = sum(part["gone"] for part in parts if part["source"] == "workspaces")
+    finished = {"id": sync_id, "kind": kind, "state": state, "workspaces_gone": workspaces_gone, **totals}
     tell_finished(session, finished, sorted(by_account))
     return {"state": state, **totals}
 

@@ -19,7 +19,7 @@ PERIOD = timedelta(minutes=5)
 CONNECTED = Metric("UserConnected", "Maximum", PERIOD)
 WORKSPACES_MAX = 100  # per page; AWS allows 500
 AGAIN_DAYS = 1  # samples may arrive late
-# A session that began before the first day may still run on it: an AutoStop timeout has at most 36 hours.
+# A session that began before the first day may still run on it: an AutoStop timeout is at most 36 hours.
 LEAD = timedelta(days=2)
 NO_WORKSPACE = "ws-000000000"
 TIMEOUT_MINUTES = 60  # AWS's default, and the assumption for WorkSpaces that are always on
