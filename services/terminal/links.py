@@ -90,7 +90,7 @@ def bound(folder: Path, name: str, waiting_max: int, *, for_boxes: bool = True) 
 
 
 def connected(folder: Path, name: str) -> socket.socket:
-    """Connect to a socket in such a directory."""
+    """Connect to a socket in a directory whose path may exceed the kernel's limit."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

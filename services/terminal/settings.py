@@ -40,6 +40,7 @@ def _words(value: object) -> object:
 
 class Settings(ServiceSettings):
     service: ClassVar[str] = "terminal"
+    alone: ClassVar[bool] = True  # owns the shells
 
     port: int = Field(default=8087, ge=1, le=65535)
     box_backend: Literal["auto", "docker", "process"] = "auto"

@@ -84,7 +84,8 @@ class Shell:
     def _members(self) -> dict[int, int]:
         """Return the processes of the session, each with its group.
 
-        If the pid of the reaped shell is in use, no process of the session is left: it is kept until then.
+        If the pid of the reaped shell is in use, no process of the session is left: the pid is kept until
+        then.
         """
         found = dict(_session_members(self.pid))
         if self.status is None:
@@ -106,7 +107,7 @@ class Shell:
         self._signal_groups({self.pid, self.foreground}, signal.SIGHUP, signal.SIGCONT)
 
     def _signal_groups(self, groups: set[int], *numbers: int) -> None:
-        """Signal those groups that still have a process; the others' numbers may have been given away."""
+        """Signal those groups that still have a process; the others' numbers may have been reused."""
         for group in groups.intersection(self._members().values()):
             for number in numbers:
                 with suppress(ProcessLookupError, PermissionError):

@@ -137,7 +137,7 @@ def _conflicts(tree: Tree, paths: Sequence[str]) -> list[str]:
 
 
 def _require_placeable(tree: Tree, paths: Iterable[str]) -> None:
-    """Raise unless every path is free or a file's, and below folders or nothing."""
+    """Raise unless each path is free or that of a file, and whatever exists above it is a folder."""
     targets = sorted(composed(tuple(path.split("/"))) for path in paths)
     # What is below a path follows it directly in this order.
     for one, following in pairwise(targets):
@@ -248,7 +248,7 @@ class Writer:
             rest = memoryview(piece)
             while rest:
                 if self._file < 0:
-                    raise BadRequest("The body is longer than these entries are together.")
+                    raise BadRequest("The body is longer than these entries combined.")
                 written = os.write(self._file, rest[: self._left])
                 rest, self._left = rest[written:], self._left - written
                 if self._left == 0:

@@ -35,7 +35,9 @@ class ContentQuery(PathQuery):
 
 
 class DeleteQuery(PathQuery):
-    permanent: bool = Field(default=False, description="Remove it for good instead of to the trash.")
+    permanent: bool = Field(
+        default=False, description="Remove it for good instead of moving it to the trash."
+    )
 
 
 class MakeFolder(Input):

@@ -112,7 +112,7 @@ class Tree:
             yield opened
 
     def stored(self, parts: Parts) -> Parts:
-        """Return the path with each name as it was sent, if that exists, and otherwise as new files get it.
+        """Return the path with each name as it was sent, if that exists, else as new files are named.
 
         Clients on macOS may send decomposed names, even for files that were stored under composed ones.
         """
