@@ -19,9 +19,10 @@ from services.notifications.mail.attachments import Invoices, Orders
 from services.notifications.mail.mailer import MailCarrier, transport_of
 from services.notifications.mail.mails import Mails
 from services.notifications.mail.provider_events import ProviderEvents
-from services.notifications.models import EVENTS, IDEMPOTENCY
+from services.notifications.models import EVENTS, IDEMPOTENCY, WORK
 from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
+from services.notifications.sending.announcements import Announcements
 from services.notifications.settings import Settings
 from services.notifications.sms.carrier import SmsCarrier, text_transport_of
 from services.notifications.sms.messages import TextMessages
@@ -40,6 +41,8 @@ from shared.peers.client import HttpClient, Peer
 from shared.peers.outbound import Outbound
 from shared.service import create_service
 from shared.work.changes import Changes
+from shared.work.jobs import Jobs
+from shared.work.runner import Runner
 
 log = structlog.get_logger(__name__)
 
@@ -54,16 +57,12 @@ def create_app(settings: Settings) -> Starlette:
     phones, links = Phones(settings, messages), Links(settings)
     digests = Digests(mails, links, settings.origin)
     desk = Desk(changes, mails, outbox, links, digests, Texts(messages, phones), settings)
+    jobs = Jobs(WORK, Announcements(database, desk).kinds)
     orders = Orders.of(settings, client, name="orders", url=settings.orders_url)
     invoices = Invoices(orders, settings.mail_timeout_seconds)
     outbound = calls_to_webhooks(settings)
     sender = WebhookSender(settings, database, outbox, secrets, changes, Health(settings, desk), outbound)
     analytics = Analytics(settings, changes)
-    measuring = (
-        [AnalyticsSender(settings, database, analytics, changes, calls_to_google(settings))]
-        if analytics.is_on
-        else []
-    )
     return create_service(
         settings,
         OPERATIONS,
@@ -74,6 +73,7 @@ def create_app(settings: Settings) -> Starlette:
             Analytics: analytics,
             Changes: changes,
             Desk: desk,
+            Jobs: jobs,
             Links: links,
             Mails: mails,
             Outbox: outbox,
@@ -90,8 +90,9 @@ def create_app(settings: Settings) -> Starlette:
         events=Events(EVENTS, consumes(desk, phones, analytics), SUBSCRIBERS),
         beside=[
             listening(changes, database),
+            Runner(jobs, database),
             *couriers(settings, database, changes, mails, messages, invoices),
-            *measuring,
+            *measuring(settings, database, analytics, changes),
             sender,
             duties(
                 database,
@@ -104,6 +105,14 @@ def create_app(settings: Settings) -> Starlette:
         ],
         on_start=[partial(warn_without_mails, settings)],
     )
+
+
+def measuring(
+    settings: Settings, database: Database, analytics: Analytics, changes: Changes
+) -> Iterator[AnalyticsSender]:
+    """Yield what sends events to Google, if they are sent."""
+    if analytics.is_on:
+        yield AnalyticsSender(settings, database, analytics, changes, calls_to_google(settings))
 
 
 def couriers(

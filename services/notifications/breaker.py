@@ -20,8 +20,9 @@ log = structlog.get_logger(__name__)
 class Outcome:
     """The outcome of an attempt.
 
-    The provider accepted or refused it, it is to be retried, the provider is down, its response was lost and
-    it may have accepted it (`unknown`), the attachment is not available yet or unknown, or the service stops.
+    The provider accepted or refused the delivery, asks for a retry, or is down. With `unknown`, its
+    response was lost, and it may have accepted the delivery. Otherwise the attachment is not available yet,
+    the attachment is unknown, or the service stops.
     `suppressed` says why nothing more may be sent to the address.
     """
 

@@ -1,7 +1,7 @@
 """Sends what is queued: several at once, by any number of replicas, each delivery by one of them.
 
 An attempt is written before it is made. If a process dies after a provider has accepted a delivery but
-before that is recorded, or if the response is lost, the next attempt knows that there was such a one.
+before that is recorded, or if the response is lost, the next attempt knows of this one.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed delivery. `doubtful_since` is when the first attempt began whose outcome is not known."""
+    """A claimed delivery. `doubtful_since` is the start of the first attempt whose outcome is unknown."""
 
     leased: Leased
     number: int  # of the attempt
@@ -154,7 +154,7 @@ class Courier(QueueLoop):
         return fault if isinstance(fault, Exception) else None
 
     def _claim(self, session: Session, number: int) -> tuple[int, list[Job]]:
-        """Lease deliveries, and write the attempts of those to send; return how many were leased, and those.
+        """Lease deliveries, and write the attempts of those to send; return how many were leased, and these.
 
         What no longer needs to be sent is ended. What waits for the end of quiet hours is put off, and so is
         what has a template of a newer version.
@@ -278,14 +278,14 @@ def _write_attempts(session: Session, jobs: Sequence[Job], at: datetime) -> None
 def _quiet_until(
     session: Session, rows: Collection[Mapping[str, Any]], at: datetime
 ) -> dict[str, datetime | None]:
-    """Return when the quiet hours end of deliveries that respect them: the person may have changed these."""
+    """Return when quiet hours end, for deliveries that respect them: people may have changed them."""
     timed = {row["id"]: row["user_id"] for row in rows if row["planned"] is not None}
     timings = timings_of(session, set(timed.values()))
     return {one: timings.get(user_id, DEFAULT).quiet_until(at) for one, user_id in timed.items()}
 
 
 def _doubtful(session: Session, delivery_ids: Collection[str]) -> dict[str, datetime]:
-    """Return when the first attempt of each delivery began that may have succeeded unnoticed."""
+    """Return for each delivery the start of the first attempt that may have succeeded unnoticed."""
     table = ATTEMPTS.c
     unheard = or_(table.finished.is_(None), table.outcome == "unknown")
     columns = select(table.delivery_id, func.min(table.started, type_=table.started.type))

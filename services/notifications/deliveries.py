@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, or_, select, update
 from sqlmodel import Session
 
+from contracts.deliveries import DeliveryBounced, DeliveryFailed
 from services.notifications.errors import Suppressed
 from services.notifications.kinds import Channel
 from services.notifications.mail.templates import SECURITY
@@ -20,11 +21,13 @@ from services.notifications.suppressions import Suppressions
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.data.sealed import SealedColumn
+from shared.events import emit
 from shared.work.changes import Changes
 from shared.work.leased import Queue, clock
 
 QUEUES = {Channel.EMAIL: "mail", Channel.SMS: "sms"}
 ATTEMPTS_MAX = 8
+BOUNCED = "bounced"  # the code of a mail that its provider had accepted
 FORGOTTEN_AT_ONCE = 1_000
 _NO_LIMIT = 2**31 - 2
 
@@ -93,6 +96,7 @@ class Deliveries:
         if waits:
             self.queue.add_all(session, waits)
             self._changes.note(session, self.queue.name)
+        _tell_failed(session, [one for one in new if rows[one][1]["state"] is State.FAILED])
         return new
 
     def _row(self, draft: Draft, state: State, code: str | None) -> dict[str, Any]:
@@ -181,6 +185,8 @@ class Deliveries:
             values["sealed"] = None
         mine = update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids))
         session.connection().execute(mine.values(values))
+        if state is State.FAILED:
+            _tell_failed(session, delivery_ids)
 
     def accepted(self, session: Session, delivery_id: str, provider_id: str) -> None:
         """Note that a provider has accepted a delivery; one whose response was lost then ends at once."""
@@ -216,10 +222,27 @@ class Deliveries:
         values["error"] = error and error[:ERROR_CHARACTERS_MAX]
         if state is not State.FAILED:
             values["sealed"] = None
-        return bool(execute(update(DELIVERIES).where(*mine).values(values)).rowcount)
+        is_new = bool(execute(update(DELIVERIES).where(*mine).values(values)).rowcount)
+        if is_new and state is State.FAILED:
+            _tell_failed(session, [delivery_id])
+        return is_new
 
     def _work_id(self, delivery_id: str) -> str:
         return f"{self.queue.name}:{delivery_id}"
+
+
+def _tell_failed(session: Session, delivery_ids: Collection[str]) -> None:
+    """Tell of deliveries that have just failed."""
+    if not delivery_ids:
+        return
+    columns = (DELIVERIES.c[name] for name in ("id", "user_id", "channel", "template", "code"))
+    failed = select(*columns).where(DELIVERIES.c.id.in_(delivery_ids)).order_by(DELIVERIES.c.id)
+    for delivery_id, *facts in session.connection().execute(failed).all():
+        named = dict(zip(("user_id", "channel", "template", "code"), facts, strict=True))
+        if named["code"] == BOUNCED:
+            emit(session, DeliveryBounced(delivery_id=delivery_id, **named))
+        else:
+            emit(session, DeliveryFailed(delivery_id=delivery_id, **named))
 
 
 def forget(session: Session, people: Sequence[str]) -> None:

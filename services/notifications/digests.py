@@ -48,7 +48,7 @@ class Digests:
     def gather(
         self, session: Session, user_id: str, plan: timing.Timing, items: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Keep notifications for the person's next digest: `type, title, content, url` of each.
+        """Keep notifications for the person's next digest: `type, title, content, url, expires` of each.
 
         They are stored at the end of the transaction: it may gather for several people in several steps, and
         two transactions that lock them in different orders would wait for each other.
@@ -96,6 +96,7 @@ class Digests:
                 "title": one["title"][:TITLE_CHARACTERS_MAX],
                 "content": one["content"][:CONTENT_CHARACTERS_MAX],
                 "url": one["url"],
+                "expires": one["expires"],
             }
             for one in items[: ITEMS_MAX + 1 - known]  # one more shows that there were more
         ]
@@ -155,7 +156,12 @@ class Digests:
         found = select(RECIPIENTS).where(RECIPIENTS.c.user_id == user_id)
         recipient = one_row(session, found)
         choices = preferences.choices_of(session, [user_id]).get(user_id, preferences.NO_CHOICES)
-        wanted = [one for one in items if choices.wants(NoticeType(one["type"]), Channel.EMAIL)]
+        wanted = [
+            one
+            for one in items
+            if choices.wants(NoticeType(one["type"]), Channel.EMAIL)
+            and (one["expires"] is None or one["expires"] > at)
+        ]
         if not wanted or recipient is None or not may_be_mailed(recipient):
             return None
         return Mail(

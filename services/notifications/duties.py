@@ -20,6 +20,7 @@ from services.notifications.models import (
     RECIPIENTS,
     SUPPORT_STAFF,
     SUPPRESSIONS,
+    USED_KEYS,
     WEBHOOK_ATTEMPTS,
     WEBHOOK_DELIVERIES,
     WEBHOOKS,
@@ -36,6 +37,7 @@ from shared.work.leased import Queue
 
 TIDY_SECONDS = 3600
 DIGEST_SECONDS = 20
+EXPIRY_SECONDS = 60
 RENEW_SECONDS = 24 * 3600
 BATCH_ROWS = 500
 # How long after the deletion of an account events about it may still arrive.
@@ -64,14 +66,21 @@ def duties(
             partial(delete_late_rows, database, SUPPORT_STAFF),
             partial(delete_late_rows, database, PHONES),
             partial(delete_late_rows, database, DIGEST_ITEMS),
+            partial(delete_late_rows, database, USED_KEYS),
+            partial(delete_old_keys, database, kept),
             partial(delete_late_messages, database, outbox),
             partial(forget_deleted_accounts, database),
         ):
             while not is_stopping() and delete_some() == BATCH_ROWS:
                 pass
 
+    def expire(is_stopping: IsStopping) -> None:
+        while not is_stopping() and delete_expired_notifications(database) == BATCH_ROWS:
+            pass
+
     every = [
         Duty("tidy", TIDY_SECONDS, tidy, alone=True),
+        Duty("expire", EXPIRY_SECONDS, expire, alone=True),
         Duty("digests", DIGEST_SECONDS, partial(digests.send_due, database), alone=True),
     ]
     for column, name in zip(sealed, ("renew_mails", "renew_webhooks", "renew_phones"), strict=True):
@@ -84,6 +93,18 @@ def delete_old_notifications(database: Database, kept: timedelta) -> int:
     old = select(NOTIFICATIONS.c.id).where(NOTIFICATIONS.c.id < first_id(now(), -kept))
     some = old.order_by(NOTIFICATIONS.c.id).limit(BATCH_ROWS)
     return _delete(database, NOTIFICATIONS.c.id, some)
+
+
+def delete_expired_notifications(database: Database) -> int:
+    """Delete a batch of notifications that have expired."""
+    over = select(NOTIFICATIONS.c.id).where(NOTIFICATIONS.c.expires <= now())
+    return _delete(database, NOTIFICATIONS.c.id, over.order_by(NOTIFICATIONS.c.expires).limit(BATCH_ROWS))
+
+
+def delete_old_keys(database: Database, kept: timedelta) -> int:
+    """Delete a batch of the oldest keys of messages; their messages are deleted as well by now."""
+    old = select(USED_KEYS.c.id).where(USED_KEYS.c.id < first_id(now(), -kept))
+    return _delete(database, USED_KEYS.c.id, old.order_by(USED_KEYS.c.id).limit(BATCH_ROWS))
 
 
 def delete_old_deliveries(database: Database, kept: timedelta) -> int:

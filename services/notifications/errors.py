@@ -9,6 +9,12 @@ class AlwaysOn(Conflict):
     code = "always_on"
 
 
+class Duplicate(Conflict):
+    """This account was sent a message with this `dedupe_key` already."""
+
+    code = "duplicate"
+
+
 class NotFailed(Conflict):
     """Only a delivery that failed can be repeated, and only while its content is kept."""
 
@@ -70,7 +76,7 @@ class BadEvents(BadRequest):
 
 
 class BadReport(BadRequest):
-    """This is not the report of a message as Twilio sends them."""
+    """This is not a message report as Twilio sends it."""
 
     code = "bad_report"
 

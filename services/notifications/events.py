@@ -16,6 +16,7 @@ from contracts.events import (
     MailRequested,
     OrderChanged,
     OrderPlaced,
+    StockLow,
     SyncFinished,
 )
 from contracts.exports import Row, Section, exporting, table_section
@@ -42,8 +43,10 @@ from services.notifications.models import (
     PREFERENCES,
     RECIPIENTS,
     SUPPORT_STAFF,
+    USED_KEYS,
     WEBHOOK_DELIVERIES,
     WEBHOOKS,
+    WORK,
 )
 from services.notifications.notices import Desk, Notice
 from services.notifications.sms.phones import Phones
@@ -52,6 +55,7 @@ from shared.data.database import insert_into
 from shared.data.money import from_minor
 from shared.events import Consumers
 from shared.events.inbox import Poison
+from shared.work.jobs import Jobs
 
 MakeNotices = Callable[[Session, Any], Iterable[Notice]]
 
@@ -99,7 +103,7 @@ def of_changed_order(_: Session, event: OrderChanged) -> Iterator[Notice]:
 def of_issued_invoice(_: Session, event: InvoiceIssued) -> Iterator[Notice]:
     """Notify the owner of the order of an invoice or a credit note."""
     words = event.kind.replace("_", " ")
-    content = f"The {words} {event.number} over {_amount(event)} can be read as a PDF with your order."
+    content = f"The {words} {event.number} for {_amount(event)} can be read as a PDF with your order."
     yield Notice(
         event.user_id,
         NoticeType.INVOICE_ISSUED,
@@ -115,18 +119,30 @@ def _amount(event: InvoiceIssued) -> str:
 
 
 def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
-    """Notify the admins of a failed sync."""
-    if event.state != "failed":
-        return
-    content = f"The sync of {event.kind} failed. Its details name the accounts and the reasons."
+    """Notify the admins of a failed sync, and once of all WorkSpaces that a sync found to be gone."""
+    data = {"sync_id": event.sync_id}
+    if event.state == "failed":
+        title = "A sync of the AWS accounts failed"
+        content = f"The sync of {event.kind} failed. Its details name the accounts and the reasons."
+        for admin in notices.admins(session):
+            yield Notice(admin, NoticeType.SYNC_FAILED, title, content, Severity.ERROR, data)
+    if event.workspaces_gone:
+        one = event.workspaces_gone == 1
+        title = "A WorkSpace is gone" if one else f"{event.workspaces_gone} WorkSpaces are gone"
+        content = (
+            f"AWS no longer lists {'it' if one else 'them'}. Filter the list of WorkSpaces by gone=true."
+        )
+        for admin in notices.admins(session):
+            yield Notice(admin, NoticeType.WORKSPACE_GONE, title, content, Severity.INFO, data)
+
+
+def of_low_stock(session: Session, event: StockLow) -> Iterator[Notice]:
+    """Notify the admins of a product of which few pieces are left."""
+    content = f"{event.name} ({event.sku}): {event.available} available. Order more, or set another limit."
+    data = {"product_id": event.product_id, "sku": event.sku, "available": str(event.available)}
     for admin in notices.admins(session):
         yield Notice(
-            admin,
-            NoticeType.SYNC_FAILED,
-            "A sync of the AWS accounts failed",
-            content,
-            Severity.ERROR,
-            {"sync_id": event.sync_id},
+            admin, NoticeType.STOCK_LOW, "The stock of a product is low", content, Severity.WARNING, data
         )
 
 
@@ -181,18 +197,26 @@ def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
             "email_verified": event.email_verified,
             "role": event.role,
             "status": event.status,
+            "joined": event.created,
             "updated": event.updated,
         }
         for event in newest.values()
     ]
     adding = insert_into(session, RECIPIENTS).values(rows)
-    changed = {
-        name: adding.excluded[name] for name in ("email", "email_verified", "role", "status", "updated")
-    }
+    kept = ("email", "email_verified", "role", "status", "joined", "updated")
+    changed = {name: adding.excluded[name] for name in kept}
     alive = RECIPIENTS.c.deleted.is_(None)
     session.connection().execute(
         adding.on_conflict_do_update(index_elements=["user_id"], set_=changed, where=alive)
     )
+
+
+def keep_and_measure_accounts(
+    analytics: Analytics, session: Session, events: Sequence[AccountCreated]
+) -> None:
+    keep_accounts(session, events)
+    for account_id in sorted({event.account_id for event in events}):  # it locks their preferences
+        analytics.add_sign_up(session, account_id)
 
 
 def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]) -> None:
@@ -200,14 +224,17 @@ def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]
     execute, gone = session.connection().execute, {event.account_id: event for event in events}
     deliveries.forget(session, list(gone))
     desk.outbox.forget_people(session, list(gone))
-    blank = {"email": None, "email_verified": False, "role": "", "status": "deleted", "updated": now()}
+    known = {"email": None, "email_verified": False, "role": "", "status": "deleted", "joined": None}
+    blank = {**known, "updated": now()}
     rows = [{"user_id": user_id, "deleted": event.deleted, **blank} for user_id, event in gone.items()]
     adding = insert_into(session, RECIPIENTS).values(rows)
     blanked = {name: adding.excluded[name] for name in (*blank, "deleted")}
     execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=blanked))
-    for table in (NOTIFICATIONS, SUPPORT_STAFF, PHONES):
+    for table in (NOTIFICATIONS, SUPPORT_STAFF, PHONES, USED_KEYS):
         execute(delete(table).where(table.c.user_id.in_(gone)))
     desk.digests.forget(session, gone)
+    for account_id in gone:
+        Jobs(WORK, {}).forget(session, account_id)
 
 
 NOTICES: dict[type[Any], MakeNotices] = {
@@ -215,6 +242,7 @@ NOTICES: dict[type[Any], MakeNotices] = {
     OrderChanged: of_changed_order,
     InvoiceIssued: of_issued_invoice,
     SyncFinished: of_finished_sync,
+    StockLow: of_low_stock,
     TicketOpened: of_support.of_opened_ticket,
     TicketReplied: of_support.of_replied_ticket,
     TicketChanged: of_support.of_changed_ticket,
@@ -251,7 +279,7 @@ def consumes(desk: Desk, phones: Phones, analytics: Analytics) -> Consumers:
         **{kind: partial(_deliver, desk, make) for kind, make in NOTICES.items()},
         OrderPlaced: partial(tell_and_measure_orders, desk, analytics),
         MailRequested: partial(queue_mails, desk),
-        AccountCreated: keep_accounts,
+        AccountCreated: partial(keep_and_measure_accounts, analytics),
         AccountChanged: keep_accounts,
         AccountDeleted: partial(forget_people, desk),
         StaffChanged: of_support.keep_staff,

@@ -88,7 +88,9 @@ async def follow(
 
 def _news(session: Session, user_id: str, floor: str) -> tuple[list[dict[str, Any]], int]:
     mine = NOTIFICATIONS.c.user_id == user_id, NOTIFICATIONS.c.id > floor
-    newer = select(NOTIFICATIONS).where(*mine).order_by(NOTIFICATIONS.c.id).limit(NEWS_MAX)
+    newer = (
+        select(NOTIFICATIONS).where(*mine, notices.is_current()).order_by(NOTIFICATIONS.c.id).limit(NEWS_MAX)
+    )
     return rows_of(session, newer), notices.unread(session, user_id)
 
 

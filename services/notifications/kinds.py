@@ -26,6 +26,8 @@ class NoticeType(StrEnum):
     ORDER_CHANGED = "order.changed"
     INVOICE_ISSUED = "invoice.issued"
     SYNC_FAILED = "sync.failed"
+    WORKSPACE_GONE = "workspace.gone"
+    STOCK_LOW = "stock.low"
     SECURITY_ALERT = "security.alert"
     EXPORT_READY = "export.ready"
     TICKET_OPENED = "ticket.opened"
@@ -35,6 +37,7 @@ class NoticeType(StrEnum):
     REVIEW_MODERATED = "review.moderated"
     WEBHOOK_DISABLED = "webhook.disabled"
     MESSAGE = "message"
+    ANNOUNCEMENT = "announcement"
 
 
 class Severity(StrEnum):
@@ -68,6 +71,8 @@ KINDS: Mapping[NoticeType, Kind] = {
         "An invoice or a credit note of one of your orders was issued.", template=INVOICE
     ),
     NoticeType.SYNC_FAILED: Kind("A sync of the AWS accounts failed; only admins receive this."),
+    NoticeType.WORKSPACE_GONE: Kind("AWS no longer lists some WorkSpaces; only admins receive this."),
+    NoticeType.STOCK_LOW: Kind("The stock of a product is low; only admins receive this."),
     NoticeType.SECURITY_ALERT: Kind(
         "A change to the security of your account. Act on it if it was not you.",
         fixed=USUAL,
@@ -91,4 +96,7 @@ KINDS: Mapping[NoticeType, Kind] = {
         fixed=frozenset((Channel.IN_APP,)),
     ),
     NoticeType.MESSAGE: Kind("An admin wrote to you.", fixed=frozenset((Channel.IN_APP,))),
+    NoticeType.ANNOUNCEMENT: Kind(
+        "An admin wrote to everybody, or to all admins.", fixed=frozenset((Channel.IN_APP,))
+    ),
 }

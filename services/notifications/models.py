@@ -12,12 +12,13 @@ from shared.data.tables import NOT_VALIDATED, table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
-from shared.work.leased import WorkTable
+from shared.work.jobs import JobTables
 
 ID_CHARACTERS = 36
 TITLE_CHARACTERS_MAX = 200
 CONTENT_CHARACTERS_MAX = 2_000
 ERROR_CHARACTERS_MAX = 500
+DEDUPE_KEY_CHARACTERS_MAX = 100
 
 
 class Table(SQLModel, registry=registry()):
@@ -27,7 +28,10 @@ class Table(SQLModel, registry=registry()):
 
 
 class Notification(Table, table=True):
-    """A notification to one person. `data` is a JSON object of the ids that it is about."""
+    """A notification to one person. `data` is a JSON object of the ids that it is about.
+
+    One that has expired is shown to nobody, and soon deleted.
+    """
 
     __tablename__ = "notifications"
     __table_args__ = (
@@ -35,6 +39,7 @@ class Notification(Table, table=True):
         Index("ix_notifications_user_id_type_id", "user_id", "type", "id"),
         Index("ix_notifications_user_id_is_read_id", "user_id", "is_read", "id"),
         Index("ix_notifications_user_id_type_is_read_id", "user_id", "type", "is_read", "id"),
+        Index("ix_notifications_expires", "expires", **rows_where("expires IS NOT NULL")),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
@@ -47,6 +52,18 @@ class Notification(Table, table=True):
     is_read: bool = False
     read_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class UsedKey(Table, table=True):
+    """The `dedupe_key` of a message that a person was sent; a second one with this key is not sent."""
+
+    __tablename__ = "used_keys"
+    __table_args__ = (Index("ix_used_keys_user_id_dedupe_key", "user_id", "dedupe_key", unique=True),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    dedupe_key: str = Field(max_length=DEDUPE_KEY_CHARACTERS_MAX)
 
 
 class Preferences(Table, table=True):
@@ -69,6 +86,8 @@ class Preferences(Table, table=True):
 class Recipient(Table, table=True):
     """What this service knows of an account. The row of a deleted account has no address, and stays a while.
 
+    `joined` is when it was created; older versions of this service did not keep it.
+
     Events of other services may arrive after the account's deletion, and must not cause notifications.
     """
 
@@ -83,6 +102,7 @@ class Recipient(Table, table=True):
     email_verified: bool = False
     role: str = Field(max_length=20)
     status: str = Field(max_length=20)
+    joined: datetime | None = Field(default=None, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -161,6 +181,7 @@ class DigestItem(Table, table=True):
     title: str = Field(max_length=TITLE_CHARACTERS_MAX)
     content: str = Field(sa_type=Text)
     url: str | None = Field(default=None, sa_type=Text)
+    expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Attempt(Table, table=True):
@@ -271,6 +292,7 @@ class WebhookDelivery(Table, table=True):
     code: str | None = Field(default=None, max_length=50)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class WebhookAttempt(Table, table=True):
@@ -288,6 +310,7 @@ class WebhookAttempt(Table, table=True):
 
 
 NOTIFICATIONS = table_of(Notification)
+USED_KEYS = table_of(UsedKey)
 PREFERENCES = table_of(Preferences)
 RECIPIENTS = table_of(Recipient)
 PHONES = table_of(Phone)
@@ -303,4 +326,5 @@ WEBHOOK_DELIVERIES = table_of(WebhookDelivery)
 WEBHOOK_ATTEMPTS = table_of(WebhookAttempt)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
-WORK = WorkTable(Table.metadata)
+WORK = JobTables(Table.metadata)
+JOBS = WORK.jobs

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlmodel import Session
 
 from services.notifications.digests import Digests, may_be_mailed
@@ -37,7 +38,7 @@ ADMINS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notification that is not stored yet."""
+    """A notification that is not stored yet. With `channels` it uses only these, if they are switched on."""
 
     user_id: str
     type: NoticeType
@@ -46,6 +47,12 @@ class Notice:
     severity: Severity = Severity.INFO
     data: Mapping[str, str] = field(default_factory=dict)
     invoice: WantedInvoice | None = None  # attached to its mail
+    channels: frozenset[Channel] | None = None
+    expires: datetime | None = None  # it is neither shown nor sent after this
+
+    def uses(self, channel: Channel, chosen: Choices) -> bool:
+        is_allowed = self.channels is None or channel in self.channels
+        return is_allowed and chosen.wants(self.type, channel)
 
 
 class Desk:
@@ -85,7 +92,7 @@ class Desk:
             recipient, chosen = known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)
             if recipient is not None and recipient["deleted"] is not None:
                 continue
-            if chosen.wants(one.type, Channel.IN_APP):
+            if one.uses(Channel.IN_APP, chosen):
                 rows.append(_row(one))
             if recipient and may_be_mailed(recipient) and _is_mailed(one, chosen):
                 timing = timings.get(one.user_id, DEFAULT)
@@ -96,7 +103,7 @@ class Desk:
             if recipient is None or recipient["status"] == "active":  # None: it is older than this service
                 shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
                 mine = webhooks.get((one.user_id, one.type), ())
-                self.outbox.add(session, mine, one.user_id, one.type, shown)
+                self.outbox.add(session, mine, one.user_id, one.type, shown, expires=one.expires)
         for one in notices:
             if _is_texted(one, known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)):
                 self.texts.add(session, one, timings.get(one.user_id, DEFAULT))
@@ -119,6 +126,7 @@ class Desk:
             recipient["email"],
             values if url is None else values | {"url": url},
             user_id=notice.user_id,
+            expires=notice.expires,
             unsubscribe=self._links.url(notice.user_id, notice.type),
             planned=timing.after_quiet(now()),
             invoice=notice.invoice,
@@ -128,7 +136,7 @@ class Desk:
 
     def _item(self, notice: Notice) -> dict[str, Any]:
         words = {"type": notice.type, "title": notice.title, "content": notice.content}
-        return words | {"url": self._url(notice)}
+        return words | {"url": self._url(notice), "expires": notice.expires}
 
     def _url(self, notice: Notice) -> str | None:
         """Return the page of what a notification is about, if it has one."""
@@ -139,11 +147,11 @@ class Desk:
 
 def _is_texted(notice: Notice, recipient: Mapping[str, Any] | None, chosen: Choices) -> bool:
     is_active = recipient is not None and recipient["status"] == "active"
-    return is_active and chosen.wants(notice.type, Channel.SMS)
+    return is_active and notice.uses(Channel.SMS, chosen)
 
 
 def _is_mailed(notice: Notice, chosen: Choices) -> bool:
-    return chosen.wants(notice.type, Channel.EMAIL) and not KINDS[notice.type].has_mail
+    return notice.uses(Channel.EMAIL, chosen) and not KINDS[notice.type].has_mail
 
 
 def admins(session: Session) -> Sequence[str]:
@@ -162,7 +170,7 @@ def unread(session: Session, user_id: str) -> int:
 def mark_read(session: Session, user_id: str, notification_id: str, changes: Changes) -> dict[str, Any]:
     """Mark a notification of this person as read, and return it. Only its first reading counts."""
     mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
-    marking = update(NOTIFICATIONS).where(*mine, NOTIFICATIONS.c.is_read.is_(False))
+    marking = update(NOTIFICATIONS).where(*mine, NOTIFICATIONS.c.is_read.is_(False), is_current())
     if session.connection().execute(marking.values(is_read=True, read_at=now())).rowcount:
         changes.note(session, user_id)
     return find(session, user_id, notification_id)
@@ -179,7 +187,7 @@ def mark_all_read(session: Session, user_id: str, changes: Changes) -> int:
 
 
 def find(session: Session, user_id: str, notification_id: str) -> dict[str, Any]:
-    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
+    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id, is_current()
     row = session.connection().execute(select(NOTIFICATIONS).where(*mine)).one_or_none()
     if row is None:
         raise NotFound
@@ -187,14 +195,24 @@ def find(session: Session, user_id: str, notification_id: str) -> dict[str, Any]
 
 
 def remove(session: Session, user_id: str, notification_id: str, changes: Changes) -> None:
-    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
+    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id, is_current()
     if not session.connection().execute(delete(NOTIFICATIONS).where(*mine)).rowcount:
         raise NotFound
     changes.note(session, user_id)
 
 
+def is_current() -> ColumnElement[bool]:
+    """Return the condition that a notification has not expired. Those that have are deleted every minute."""
+    return or_(NOTIFICATIONS.c.expires.is_(None), NOTIFICATIONS.c.expires > now())
+
+
+def is_shown(row: Mapping[str, Any]) -> bool:
+    """Whether the notification of a row has not expired."""
+    return row["expires"] is None or row["expires"] > now()
+
+
 def _unread(user_id: str) -> Any:
-    mine = NOTIFICATIONS.c.user_id == user_id, NOTIFICATIONS.c.is_read.is_(False)
+    mine = NOTIFICATIONS.c.user_id == user_id, NOTIFICATIONS.c.is_read.is_(False), is_current()
     return select(NOTIFICATIONS.c.id).where(*mine)
 
 
@@ -220,4 +238,5 @@ def _row(notice: Notice) -> dict[str, Any]:
         "is_read": False,
         "read_at": None,
         "created": now(),
+        "expires": notice.expires,
     }

@@ -90,8 +90,9 @@ def of_overdue_ticket(session: Session, event: TicketOverdue) -> Iterator[Notice
 
 
 def of_moderated_review(_: Session, event: ReviewModerated) -> Iterator[Notice]:
-    """Notify the author of a decision about a review."""
-    if event.by == event.user_id or event.status not in _DECISIONS:
+    """Notify the author of a decision about a review, but not if it was approved at once."""
+    is_own = event.by == event.user_id or (event.by is None and event.status == "approved")
+    if is_own or event.status not in _DECISIONS:
         return
     title, content, severity = _DECISIONS[event.status]
     if event.by is None and event.status == "hidden":

@@ -10,6 +10,7 @@ from services.notifications.errors import (
     BadEvents,
     BadReport,
     BadSignature,
+    Duplicate,
     MailsAreOff,
     NoCodeSent,
     NotEnded,
@@ -26,23 +27,27 @@ from services.notifications.handlers import (
     analytics,
     classic,
     deliveries,
+    mailbox,
     own,
     phones,
     provider_events,
+    sending,
     suppressions,
     templates,
     unsubscribing,
     webhooks,
 )
+from services.notifications.mail.mailbox import PATH as MAILBOX
 from services.notifications.settings import TWILIO_REPORTS
 from services.notifications.unsubscribing import PATH as UNSUBSCRIBE
-from shared.errors import NotFound, Overloaded, TooLarge, TooManyRequests
+from shared.errors import Forbidden, NotFound, Overloaded, TooLarge, TooManyRequests
 from shared.http.operations import Operation
-from shared.identity.tokens import admin, person, public
+from shared.identity.tokens import admin, internal, person, public
 
 READ, WRITE, ADMINISTER = "notifications:read", "notifications:write", "admin:notifications"
 _ONE = "/notifications/{notification_id}"
 _DELIVERY = "/notifications/deliveries/{delivery_id}"
+_ANNOUNCEMENT = "/notifications/announcements/{announcement_id}"
 _TEMPLATE = "/notifications/templates/{name}"
 _WEBHOOK = "/notifications/webhooks/{webhook_id}"
 _MESSAGE = f"{_WEBHOOK}/messages/{{message_id}}"
@@ -61,11 +66,25 @@ OPERATIONS: list[Operation] = [
     _for_admins(
         "POST",
         "/notifications",
-        own.send_notification,
-        status=201,
+        sending.send_notification,
+        status=202,
         idempotent=True,
-        prepare=own.find_addressee,
+        prepare=sending.find_addressee,
+        errors=(Duplicate, TooManyRequests),
     ),
+    Operation(
+        "POST",
+        "/internal/notifications",
+        sending.send_internal_notification,
+        access=internal,
+        status=202,
+        idempotent=True,
+        prepare=sending.find_addressee,
+        errors=(Duplicate, TooManyRequests),
+    ),
+    _for_admins("GET", "/notifications/announcements", sending.list_announcements),
+    _for_admins("GET", _ANNOUNCEMENT, sending.show_announcement, errors=_UNKNOWN),
+    _for_admins("POST", f"{_ANNOUNCEMENT}/cancel", sending.cancel_announcement, status=202, errors=_UNKNOWN),
     Operation("GET", "/notifications/unread/count", own.count_unread, scope=READ),
     Operation(
         "GET",
@@ -104,6 +123,14 @@ OPERATIONS: list[Operation] = [
         phones.send_test_sms,
         status=202,
         errors=(TextsAreOff, TooManyRequests),
+    ),
+    _in_person("GET", MAILBOX, mailbox.show_mailbox, answer_types=_HTML, errors=(Forbidden, NotFound)),
+    _in_person(
+        "GET",
+        f"{MAILBOX}/{{mail_name}}",
+        mailbox.show_mail,
+        answer_types=_HTML,
+        errors=(Forbidden, NotFound),
     ),
     _for_admins("GET", "/notifications/suppressions", suppressions.list_suppressions),
     _for_admins("POST", "/notifications/suppressions", suppressions.add_suppression, status=201),

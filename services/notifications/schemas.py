@@ -7,12 +7,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
+from services.notifications.kinds import KINDS, Channel, NoticeType
 from services.notifications.models import CONTENT_CHARACTERS_MAX, TITLE_CHARACTERS_MAX
 from services.notifications.notices import UNREAD_COUNTED_MAX
 from services.notifications.preferences import Choices
 from services.notifications.timing import MIDNIGHT, TIME, ZONE, Digest, Timing
-from shared.http.schemas import Id, Input, Output, Text, example
+from shared.clock import now
+from shared.http.schemas import Input, Output, Text, example
 from shared.lists.pagination import PageQuery
 
 CHOICES_MAX = 100
@@ -24,21 +25,6 @@ Content = Annotated[Text, Field(max_length=CONTENT_CHARACTERS_MAX)]
 class ListNotifications(PageQuery):
     unread: bool | None = Field(default=None, description="Only unread ones, or with `false` only read ones.")
     type: NoticeType | None = Field(default=None, description="Only those of this type.")
-
-
-class SendNotification(Input):
-    model_config = example(
-        {
-            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
-            "title": "Your question",
-            "content": "We have raised your quota to 10 GB.",
-        }
-    )
-
-    user_id: Id
-    title: Title
-    content: Content
-    severity: Annotated[Severity, Field(strict=False)] = Severity.INFO
 
 
 class NotificationOut(Output):
@@ -58,6 +44,7 @@ class NotificationOut(Output):
             "read": False,
             "read_at": None,
             "created": "2026-01-31T12:00:00Z",
+            "expires": None,
         }
     )
 
@@ -73,6 +60,11 @@ class NotificationOut(Output):
     read: bool
     read_at: datetime | None
     created: datetime
+    expires: datetime | None
+
+    @property
+    def is_current(self) -> bool:
+        return self.expires is None or self.expires > now()
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

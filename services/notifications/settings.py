@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import unquote, urlsplit
 
@@ -90,6 +91,7 @@ class Settings(SealingSettings, OutboundSettings):
     webhook_disable_days: float = Field(default=5.0, gt=0, le=90)
 
     ga4_enabled: bool = False
+    ga4_debug: bool = False
     ga4_measurement_id: str = Field(default="", pattern=r"^(G-[A-Z0-9]{4,20})?$")
     ga4_api_secret: SecretStr = SecretStr("")
     ga4_url: str = Field(default="https://www.google-analytics.com", pattern=r"^https?://[^\s/?#@]+/?$")
@@ -202,8 +204,13 @@ class Settings(SealingSettings, OutboundSettings):
         return "file" if self.environment == "development" else "none"
 
     @property
+    def mailbox(self) -> Path | None:
+        """The folder that stands for a mail server in development; None if mails are sent elsewhere."""
+        return self.data_dir / "mail" if self.transport == "file" else None
+
+    @property
     def event_wait_seconds(self) -> float:
-        """How long an event may take that says that a mail was accepted; 0 if the provider sends none."""
+        """How long to wait for the event that a mail was accepted; 0 if the provider sends none."""
         is_told = self.transport == "sendgrid" and self.sendgrid_webhook_key
         return EVENT_WAIT_SECONDS if is_told else 0.0
 

@@ -27,7 +27,7 @@ class Links:
         self._origin = settings.origin
 
     def url(self, user_id: str, kind: NoticeType | None) -> str | None:
-        """Return the link, without a kind that of digests.
+        """Return the link; without a kind, that of digests.
 
         None means that these mails cannot be switched off, or that links have no origin.
         """
@@ -50,7 +50,7 @@ class Links:
 
 
 def unsubscribe(session: Session, user_id: str, kind: NoticeType | None) -> None:
-    """Switch off these mails, unless the account is gone; without a kind all that a digest could contain."""
+    """Switch off these mails, unless the account is gone; without a kind, all that digests could contain."""
     alive = RECIPIENTS.c.user_id == user_id, RECIPIENTS.c.deleted.is_(None)
     if session.connection().execute(select(RECIPIENTS.c.user_id).where(*alive)).first() is not None:
         optional = [one for one in KINDS if Channel.EMAIL not in KINDS[one].fixed]

@@ -11,9 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from services.notifications import courier
+from contracts.events import OF_DELIVERIES, SUBSCRIBERS
+from services.notifications import app, courier
 from services.notifications.app import create_app
 from services.notifications.settings import Settings
+from shared.events import Subscriber
 from shared.testing import running
 from shared.work import changes
 from tests.notifications import smtp
@@ -57,6 +59,13 @@ def settings(make_settings: Callable[..., Any], database_url: str, auth_url: str
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app, settings) as client:
         yield client
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscriber to the events about deliveries. It cannot be reached, so they stay in the outbox."""
+    nowhere = Subscriber("http://127.0.0.1:9", *OF_DELIVERIES)  # the discard port
+    monkeypatch.setattr(app, "SUBSCRIBERS", {**SUBSCRIBERS, "listener": nowhere})
 
 
 @pytest.fixture(scope="package")

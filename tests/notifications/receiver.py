@@ -23,6 +23,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     late: float = 0.0
     hangs: bool = False
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.closing.wait(SECONDS_MAX if reply.hangs else reply.late)
         try:
             self.send_response(reply.status)
-            for name, value in {"Content-Length": "0", **reply.headers}.items():
+            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(reply.body)
         except OSError:  # the client has given up
             self.close_connection = True
 

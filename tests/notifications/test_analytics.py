@@ -259,6 +259,58 @@ async def test_queue_is_bounded_and_an_order_does_not_fail_because_of_it(
     assert [one["type"] for one in told] == ["order.placed"]
 
 
+async def test_new_account_that_agrees_signs_up_once(
+    start: Start, google: Receiver, database_url: str
+) -> None:
+    (me, who), (early, theirs), (old, older) = person(), person(), person()
+    joined = now() - timedelta(hours=1)
+    async with start() as client:
+        await tell(client, account(me, created=joined))
+        await tell(client, account(old, created=now() - timedelta(hours=73)))
+        assert rows(database_url) == [], "nobody has agreed"
+        await agree(client, theirs)  # its event arrives afterwards
+        for each in (who, older):
+            await agree(client, each)
+        await tell(client, account(early, created=joined))
+        await until(lambda: len(google.calls) == 2 and not rows(database_url))
+        await agree(client, who, is_on=False)
+        await agree(client, who)
+        await tell(client, account(me, created=joined))
+        await measure(client, who)
+        await until(lambda: not rows(database_url))
+    names = [one.content["events"][0]["name"] for one in google.calls]
+    signed_up = [one.content for one in google.calls if one.content["events"][0]["name"] == "sign_up"]
+
+    assert names == ["sign_up", "sign_up", "search"]
+    assert {one["timestamp_micros"] for one in signed_up} == {int(joined.timestamp() * 1_000_000)}
+
+
+async def test_debug_mode_only_asks_google_what_is_wrong(
+    start: Start, google: Receiver, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, Any]] = []
+    monkeypatch.setattr(sender.log, "info", lambda event, **values: logged.append({"event": event, **values}))
+    fault = {"fieldPath": "events", "description": "is reserved", "validationCode": "NAME_RESERVED"}
+    bodies = [json.dumps({"validationMessages": [fault]}).encode(), b'{"validationMessages": []}', b"<html>"]
+    google.reply = lambda _path, number: Reply(200, body=bodies[number])
+    _, who = person()
+    async with start(ga4_debug=True) as client:
+        await agree(client, who)
+        for _ in bodies:
+            await measure(client, who)
+            await until(lambda: not rows(database_url))
+
+    assert {urlsplit(one.path).path for one in google.calls} == {"/debug/mp/collect"}
+    assert logged == [
+        {"event": "analytics_event_checked", "event_name": "search", "messages": messages}
+        for messages in (
+            ["NAME_RESERVED events: is reserved"],
+            [],
+            ["the response is not what the debug endpoint sends"],
+        )
+    ]
+
+
 async def test_limited_token_needs_its_scope_and_cannot_agree(client: httpx.AsyncClient) -> None:
     me, _ = person()
     reading = bearer(token(me, scope="notifications:read"))

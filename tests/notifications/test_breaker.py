@@ -1,4 +1,4 @@
-"""How long no mails are tried while the server is away."""
+"""How long sending pauses while the mail server is away."""
 
 import pytest
 

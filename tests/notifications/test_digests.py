@@ -115,7 +115,7 @@ def stored(settings: Settings, client: httpx.AsyncClient) -> Any:
 
 
 async def begin(client: httpx.AsyncClient, **timing: str) -> tuple[str, dict[str, str]]:
-    """Create an account with a confirmed address that wants its mails so."""
+    """Create an account with a confirmed address and this timing of its mails."""
     user_id, mine = person()
     await tell(client, account(user_id, email_verified=True))
     changed = await client.put(PATH, json=timing, headers=mine)
@@ -415,7 +415,7 @@ async def test_transactions_that_gather_for_the_same_people_in_other_orders_do_n
     people = [(await begin(client, **HOURLY))[0] for _ in range(2)]
     # SQLite has one writer, so there the second transaction begins after the first.
     between = Barrier(1 if stored.database.is_sqlite else 2)
-    item = {"type": "order.placed", "title": "Placed", "content": "A laptop.", "url": None}
+    item = {"type": "order.placed", "title": "Placed", "content": "A laptop.", "url": None, "expires": None}
     failed = list[BaseException]()
 
     def gather(order: list[str]) -> None:

@@ -7,7 +7,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from contracts.events import AccountChanged, AccountDeleted, ExportRequested, SyncFinished
+from contracts.events import (
+    AccountChanged,
+    AccountDeleted,
+    ExportRequested,
+    StockLow,
+    SyncFinished,
+    WorkspaceGone,
+)
 from contracts.invoices import InvoiceIssued
 from services.notifications import duties
 from services.notifications.app import create_app
@@ -18,7 +25,7 @@ from shared.data.database import Database
 from shared.events.event import Sealed
 from shared.ids import first_id, new_id
 from shared.testing import running
-from tests.notifications.support import account, person, placed, stepped, tell, tell_bodies
+from tests.notifications.support import ADMIN, account, person, placed, stepped, tell, tell_bodies
 from tests.told import events
 
 
@@ -78,8 +85,8 @@ async def test_owner_of_an_order_is_notified_of_its_invoice_and_credit_note(
         ("Your credit note was issued", "CRN-2026-000001"),
         ("Your invoice was issued", "INV-2026-000001"),
     ]
-    assert "over 500 JPY" in rows[0]["content"]
-    assert "over 999.98 USD" in rows[1]["content"]
+    assert "for 500 JPY" in rows[0]["content"]
+    assert "for 999.98 USD" in rows[1]["content"]
 
 
 async def test_only_active_admins_are_notified_of_a_failed_sync(client: httpx.AsyncClient) -> None:
@@ -92,6 +99,37 @@ async def test_only_active_admins_are_notified_of_a_failed_sync(client: httpx.As
 
     assert await shown(client, theirs) == [("A sync of the AWS accounts failed", "error")]
     assert await shown(client, old) == await shown(client, mine) == []
+
+
+async def test_admins_are_notified_of_low_stock_and_once_of_all_workspaces_that_a_sync_misses(
+    client: httpx.AsyncClient,
+) -> None:
+    (boss, theirs), (user, mine) = person(), person()
+    await tell(client, account(boss, role="admin", email_verified=True), account(user))
+    names = {"product_id": new_id(), "sku": "LT-1", "name": "Laptop", "available": 2, "low_at": 5}
+    await tell(client, StockLow.model_validate(names))
+    where = {"account": new_id(), "region": "eu-central-1", "user_name": "ann"}
+    gone = [WorkspaceGone.model_validate({"workspace_id": f"ws-{each}", **where}) for each in range(150)]
+    counts = {"kind": "all", "state": "partial", "seen": 9, "changed": 0, "gone": 175, "accounts": ()}
+    ends = [
+        SyncFinished.model_validate({"sync_id": new_id(), **counts, "workspaces_gone": number})
+        for number in (0, 150, 1)
+    ]
+    await tell(client, *gone[:100])
+    await tell(client, *gone[100:], *ends)
+    rows = (await client.get("/notifications", headers=theirs)).json()
+    mails = (await client.get("/notifications/deliveries", headers=ADMIN)).json()
+
+    assert await shown(client, theirs) == [
+        ("The stock of a product is low", "warning"),
+        ("150 WorkSpaces are gone", "info"),
+        ("A WorkSpace is gone", "info"),
+    ]
+    assert rows[2]["content"].startswith("Laptop (LT-1): 2 available.")
+    assert rows[1]["content"] == "AWS no longer lists them. Filter the list of WorkSpaces by gone=true."
+    assert [one["data"] for one in rows[:2]] == [{"sync_id": one.sync_id} for one in (ends[2], ends[1])]
+    assert [one["user_id"] for one in mails] == 3 * [boss]
+    assert await shown(client, mine) == []
 
 
 async def test_deleted_account_loses_everything_and_later_events_about_it_are_ignored(

@@ -164,7 +164,7 @@ async def test_mail_of_an_invoice_contains_the_pdf_that_orders_made(
     text, html = mail.get_body(("plain",)), mail.get_body(("html",))
     assert text is not None
     assert html is not None
-    assert "INV-2026-000042 over 99.99 USD" in text.get_content()
+    assert "INV-2026-000042 for 99.99 USD" in text.get_content()
     assert "attached" in html.get_content()
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.prove
 KILLS = int(length(8))
 PEOPLE_PER_KILL = 3
 ITEMS = 4
-# In the transaction of a digest, after the server accepted its mail, while that is recorded, and at random.
+# Killed in the transaction of a digest, after its mail was accepted, while that is recorded, or at random.
 STEPS = ("digest: sending", "mail: sent", "mail: settling", None)
 
 

@@ -1,4 +1,4 @@
-"""The order in which transactions lock rows, without which two of them could wait for each other."""
+"""Transactions lock rows in one order; otherwise two of them could wait for each other."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +14,12 @@ from services.notifications.breaker import Outcome
 from services.notifications.courier import Courier, Job, Pace, _Ended
 from services.notifications.deliveries import State
 from services.notifications.mail.mails import Mail, Mails
-from services.notifications.models import DELIVERIES, WORK
+from services.notifications.models import DELIVERIES, EVENTS, WORK
 from services.notifications.settings import Settings
 from services.notifications.suppressions import Suppressions
 from shared.data.database import Database, Deadlocked
 from shared.data.migrate import upgrade
+from shared.events.outbox import OUTBOX, Outbox
 from shared.work.changes import Changes
 from shared.work.leased import Leased, Queue
 from tests.support import eventually
@@ -29,6 +30,7 @@ SECONDS = 30
 def test_acceptance_and_bounce_lock_the_work_before_its_delivery(settings: Settings) -> None:
     upgrade(settings.database_url, Path("services/notifications/migrations"))
     database, written = Database(settings.database_url, pool_size=1), list[str]()
+    database.session_info[OUTBOX] = Outbox(EVENTS, settings.service, {})
     mails, mail = Mails(settings, Changes(), Suppressions(settings)), Mail("test", "ann@example.com", {})
     tables = {WORK.work.name, DELIVERIES.name}
 

@@ -13,6 +13,7 @@ from sqlmodel import Session
 from contracts.events import AccountDeleted, MailRequested
 from contracts.links import seal_link
 from services.notifications import breaker, courier
+from services.notifications.models import EVENTS
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
@@ -31,6 +32,7 @@ from tests.notifications.support import (
     tell,
 )
 from tests.support import eventually
+from tests.told import events
 
 SECONDS = 60
 LINK = "https://api.example.com/auth/reset?token=abc-DEF_123"
@@ -118,8 +120,9 @@ async def test_content_and_address_are_sealed_until_sent_and_then_deleted(
     assert [row["sealed"] for row in after] == [None]
 
 
+@pytest.mark.usefixtures("listener")
 async def test_refused_address_fails_once_and_is_suppressed_until_it_is_allowed(
-    client: httpx.AsyncClient, server: Server
+    client: httpx.AsyncClient, server: Server, database_url: str
 ) -> None:
     to = address()
     server.at_recipient = lambda one: "550 5.1.1 user unknown" if one == to else OK
@@ -132,6 +135,10 @@ async def test_refused_address_fails_once_and_is_suppressed_until_it_is_allowed(
     assert (failed["state"], failed["code"], failed["attempts"]) == ("failed", "no_such_address", 1)
     assert "550" in failed["error"]
     assert (silent["state"], silent["code"], silent["attempts"]) == ("suppressed", "bounce", 0)
+    [known] = events(database_url, EVENTS)
+    assert known.topic == "delivery.failed"
+    assert (known.data["delivery_id"], known.data["code"]) == (first.mail_id, "no_such_address")
+    assert to not in str(known.data)
     lifted = await client.post("/notifications/suppressions/lift", json={"email": to}, headers=ADMIN)
     assert lifted.json() == {"was_suppressed": True}
     server.at_recipient = lambda _: OK
@@ -443,7 +450,7 @@ async def test_only_admins_see_deliveries_and_texts(
 def test_settings_that_would_lose_mails_are_refused(make_settings: Callable[..., Any]) -> None:
     for values in (
         {"smtp_url": "http://mail.example.com"},
-        {"smtp_url": "smtp://mail.example.com"},  # without a sender of one's own
+        {"smtp_url": "smtp://mail.example.com"},  # the sender is still the default
         {"smtp_url": "smtp://mail.example.com", "mail_from": "nobody"},
         {"mail_transport": "smtp"},
         {"environment": "production", "key_secret": KEY_SECRET, "mail_transport": "file"},

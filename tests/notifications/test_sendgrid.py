@@ -1,4 +1,4 @@
-"""Mails by a fake of SendGrid, and the signed events that it sends about them."""
+"""Mails through a fake SendGrid, and the signed events that it sends about them."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, gener
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.notifications import breaker, courier
+from services.notifications import breaker, courier, models
 from services.notifications.app import create_app
 from services.notifications.settings import Settings
 from shared.ids import new_id
@@ -27,6 +27,7 @@ from shared.testing import running
 from shared.work import changes
 from tests.notifications.support import ADMIN, KEY_SECRET, Start, account, person, stepped, tell
 from tests.notifications.test_mails import LINK, address, asked, ended
+from tests.told import events
 
 SECONDS = 60
 EVENTS = "/notifications/webhooks/sendgrid"
@@ -268,8 +269,9 @@ async def test_without_events_a_mail_whose_response_was_lost_is_sent_again_with_
         ("delivered", {}, None),
     ],
 )
+@pytest.mark.usefixtures("listener")
 async def test_event_suppresses_its_address_and_marks_its_mail(
-    client: httpx.AsyncClient, kind: str, more: dict[str, Any], reason: str | None
+    client: httpx.AsyncClient, database_url: str, kind: str, more: dict[str, Any], reason: str | None
 ) -> None:
     mail = asked(address())
     await tell(client, mail)
@@ -283,6 +285,8 @@ async def test_event_suppresses_its_address_and_marks_its_mail(
     assert [one["reason"] for one in listed] == ([reason] if reason else [])
     is_bounced = kind in ("bounce", "dropped") and reason is not None
     assert (found["state"], found["code"]) == (("failed", "bounced") if is_bounced else ("sent", None))
+    about_it = [(one.topic, one.data["delivery_id"]) for one in events(database_url, models.EVENTS)]
+    assert about_it == ([("delivery.bounced", mail.mail_id)] if is_bounced else [])
     again = await client.post(f"/notifications/deliveries/{mail.mail_id}/retry", headers=ADMIN)
     assert again.status_code == 409
 

@@ -1,4 +1,4 @@
-"""Text messages from the phone that a person confirms to a fake of Twilio."""
+"""Text messages: a person confirms a phone, and a fake Twilio sends to it."""
 
 import asyncio
 import re

@@ -209,7 +209,7 @@ async def test_suppression_is_recognised_while_the_key_is_changed(start: Start, 
 
 def test_migration_keeps_the_suppressions_that_there_were(database_url: str, tmp_path: Path) -> None:
     before = tmp_path / "before"
-    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("000[6-9]*", "__pycache__"))
+    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("000[6-9]*", "00[1-9]*", "__pycache__"))
     upgrade(database_url, before)
     database = Database(database_url, pool_size=1)
     adding = text(

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlmodel import Session
 
 from services.notifications import preferences
-from services.notifications.models import PREFERENCES, WORK
+from services.notifications.models import PREFERENCES, RECIPIENTS, WORK
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.data.money import from_minor
@@ -30,6 +30,7 @@ WAITING_MAX = 10_000
 EVENT_AGE_MAX = timedelta(hours=72)
 LEASE_CALLS = 3
 _CONSENT = "analytics"  # in a person's choices
+_SIGNED_UP = "analytics_sign_up"  # there as well, and kept without consent: nobody signs up twice
 _NO_LIMIT = 2**31 - 2
 _RESERVED_BEGINS = ("ga_", "google_", "firebase_", "gtag.")
 _RESERVED = frozenset(
@@ -104,15 +105,18 @@ class Analytics:
         self.queue = Queue(WORK, QUEUE, lease=lease, attempts_max=_NO_LIMIT)
 
     def agree(self, session: Session, user_id: str, *, is_on: bool) -> None:
-        """Store a person's choice. The random id is new each time, and gone without consent."""
+        """Store a person's choice. The random id is new each time, and gone without consent.
+
+        Nobody can agree before they have an account, so this is when Google may learn of a new one.
+        """
         preferences.lock(session, user_id)
         made = _choices(session, user_id)
         if is_on and _CONSENT not in made:
             made[_CONSENT] = {"client_id": new_id()}
         elif not is_on:
             made.pop(_CONSENT, None)
-        mine = update(PREFERENCES).where(PREFERENCES.c.user_id == user_id)
-        session.connection().execute(mine.values(choices=json.dumps(made, sort_keys=True), updated=now()))
+        _keep(session, user_id, made)
+        self.add_sign_up(session, user_id)
 
     def client_id(self, session: Session, user_id: str) -> str | None:
         """Return the id under which Google knows a person; None without consent."""
@@ -139,10 +143,28 @@ class Analytics:
         self._changes.note(session, QUEUE)
         return True
 
+    def add_sign_up(self, session: Session, user_id: str) -> None:
+        """Queue that someone has signed up, once, if they agreed while GA4 still takes their new account."""
+        if not self.is_on or self.client_id(session, user_id) is None:
+            return
+        found = select(RECIPIENTS.c.joined).where(RECIPIENTS.c.user_id == user_id)
+        joined = session.connection().execute(found).scalar()
+        if joined is None or joined <= now() - EVENT_AGE_MAX:
+            return
+        preferences.lock(session, user_id)
+        made = _choices(session, user_id)
+        if _CONSENT not in made or _SIGNED_UP in made:
+            return
+        try:
+            self.add(session, user_id, "sign_up", {}, joined)
+        except Overloaded:
+            return
+        _keep(session, user_id, made | {_SIGNED_UP: {"is_queued": True}})
+
     def add_purchase(
         self, session: Session, user_id: str, order_id: str, minor: int, currency: str, at: datetime
     ) -> None:
-        """Queue the purchase of an event of orders, which must not fail because Google is slow."""
+        """Queue a purchase. The event of orders that reports it must not fail because Google is slow."""
         params: dict[str, Value] = {
             "transaction_id": order_id,
             "value": float(from_minor(minor, currency)),
@@ -152,6 +174,11 @@ class Analytics:
             self.add(session, user_id, "purchase", params, at)
         except Overloaded:
             return
+
+
+def _keep(session: Session, user_id: str, made: Mapping[str, Mapping[str, str | bool]]) -> None:
+    mine = update(PREFERENCES).where(PREFERENCES.c.user_id == user_id)
+    session.connection().execute(mine.values(choices=json.dumps(made, sort_keys=True), updated=now()))
 
 
 def _choices(session: Session, user_id: str) -> dict[str, dict[str, str | bool]]:

@@ -25,7 +25,7 @@ class MeasureEvent(Input):
 
 
 class MeasuredOut(Output):
-    """Whether the event is sent on. It is not if measuring is off, or you have not agreed to it."""
+    """Whether the event is sent on. It is not sent if measuring is off, or you have not agreed to it."""
 
     model_config = example({"name": "search", "is_queued": True})
 

@@ -17,16 +17,18 @@ from services.notifications.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
-from shared.peers.outbound import BadAddress, CallFailed, Outbound
+from shared.peers.outbound import Answer, BadAddress, CallFailed, Outbound
 from shared.work.changes import Changes
 from shared.work.leased import Leased, LeaseLost, pause_after
 
 AT_ONCE = 8
 RETRY_FIRST, RETRY_MAX = timedelta(seconds=30), timedelta(hours=1)
 ANSWER_BYTES_MAX = 16 * 1024
+LOGGED_MAX = 10  # messages of the debug endpoint about one event
+LOGGED_CHARACTERS_MAX = 300
 _OWN_FAULTS = ("resting", "busy")
 
-Outcome = Literal["sent", "refused", "withdrawn", "expired", "failed", "resting"]
+Outcome = Literal["sent", "checked", "refused", "withdrawn", "expired", "failed", "resting"]
 SENT = Counter("analytics_events_total", "Attempts to send an event to GA4, by outcome", ["outcome"])
 
 log = structlog.get_logger(__name__)
@@ -58,7 +60,9 @@ class AnalyticsSender(QueueLoop):
             "measurement_id": settings.ga4_measurement_id,
             "api_secret": settings.ga4_api_secret.get_secret_value(),
         }
-        self._url = f"{settings.ga4_url.rstrip('/')}/mp/collect?{urlencode(named)}"
+        self._is_debugging = settings.ga4_debug
+        path = "debug/mp/collect" if self._is_debugging else "mp/collect"
+        self._url = f"{settings.ga4_url.rstrip('/')}/{path}?{urlencode(named)}"
 
     async def close(self) -> None:
         await self._outbound.close()
@@ -106,9 +110,16 @@ class AnalyticsSender(QueueLoop):
             return "failed", RETRY_MAX
         if answer.status in (408, 429) or answer.status >= 500:
             return "failed", timedelta(seconds=answer.retry_after) if answer.retry_after else pause
+        return self._ended(measured, answer), timedelta(0)
+
+    def _ended(self, measured: Measured, answer: Answer) -> Outcome:
         if not answer.is_success:
             log.error("analytics_event_refused", status=answer.status)
-        return "sent" if answer.is_success else "refused", timedelta(0)
+            return "refused"
+        if self._is_debugging:
+            log.info("analytics_event_checked", event_name=measured.name, messages=messages_of(answer.body))
+            return "checked"
+        return "sent"
 
     def _settle(self, session: Session, leased: Leased, outcome: Outcome, pause: timedelta) -> None:
         queue = self._analytics.queue
@@ -117,3 +128,16 @@ class AnalyticsSender(QueueLoop):
             queue.put_off(session, leased, pause, attempts=counted)
         else:
             queue.finish(session, leased)
+
+
+def messages_of(body: bytes) -> list[str]:
+    """Return what the debug endpoint has said about an event: nothing if it is valid."""
+    try:
+        found = json.loads(body)["validationMessages"]
+        said = [
+            f"{one.get('validationCode')} {one.get('fieldPath', '')}: {one.get('description')}"
+            for one in found[:LOGGED_MAX]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ["the response is not what the debug endpoint sends"]
+    return [one[:LOGGED_CHARACTERS_MAX] for one in said]

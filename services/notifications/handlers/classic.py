@@ -25,7 +25,7 @@ def list_classic_notifications(query: ByNumber, caller: Caller, session: Session
     """List your notifications, newest first."""
     rows, total = page_of(session, NOTIFICATIONS, [{"user_id": caller.id}], query)
     return NotificationPage(
-        notifications=[OldNotification.of(row) for row in rows],
+        notifications=[OldNotification.of(row) for row in rows if notices.is_shown(row)],
         unread=notices.unread(session, caller.id),
         **query.described(total),
     )

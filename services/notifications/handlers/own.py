@@ -1,14 +1,11 @@
-"""Handlers of one's own notifications and preferences, and of messages that admins send."""
+"""Handlers of one's own notifications and preferences."""
 
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.notifications import accounts, feed, notices, preferences
-from services.notifications.accounts import Addressee
-from services.notifications.kinds import NoticeType
+from services.notifications import feed, notices, preferences
 from services.notifications.models import NOTIFICATIONS
-from services.notifications.notices import Desk, Notice
 from services.notifications.schemas import (
     ChangeMailTiming,
     ChangePreferences,
@@ -16,7 +13,6 @@ from services.notifications.schemas import (
     MarkedOut,
     NotificationOut,
     PreferencesOut,
-    SendNotification,
     UnreadOut,
 )
 from services.notifications.timing import DEFAULT, Timing, zone_of
@@ -27,7 +23,6 @@ from shared.events import Trail
 from shared.http.schemas import Id, Page
 from shared.http.streams import Streams, last_event_id
 from shared.lists.pagination import paginate_equal
-from shared.peers.client import Peer
 from shared.work.changes import Changes
 
 
@@ -38,7 +33,9 @@ def list_notifications(query: ListNotifications, caller: Caller, session: Sessio
         wanted["type"] = query.type
     if query.unread is not None:
         wanted["is_read"] = not query.unread
-    return paginate_equal(session, NOTIFICATIONS, wanted, query, NotificationOut.of)
+    page = paginate_equal(session, NOTIFICATIONS, wanted, query, NotificationOut.of)
+    page.items = [one for one in page.items if one.is_current]  # the others are deleted within a minute
+    return page
 
 
 def count_unread(caller: Caller, session: Session) -> UnreadOut:
@@ -84,26 +81,6 @@ def mark_all_notifications_read(caller: Caller, session: Session, changes: Chang
 def delete_notification(notification_id: Id, caller: Caller, session: Session, changes: Changes) -> None:
     """Delete one of your notifications."""
     notices.remove(session, caller.id, notification_id, changes)
-
-
-async def find_addressee(body: SendNotification, auth: Peer) -> Addressee:
-    return await accounts.fetch(auth, body.user_id)
-
-
-def send_notification(
-    body: SendNotification, addressee: Addressee, session: Session, desk: Desk, trail: Trail
-) -> NotificationOut:
-    """Send a message to an account."""
-    if addressee.user_id is None:
-        fault = FieldFault(field="user_id", code="unknown_account", message="is not the id of an account")
-        raise Invalid(errors=[fault])
-    notice = Notice(addressee.user_id, NoticeType.MESSAGE, body.title, body.content, body.severity)
-    trail.add(recipient=addressee.user_id)
-    rows = desk.deliver(session, [notice])
-    if not rows:  # deleted between auth's response and now
-        fault = FieldFault(field="user_id", code="unknown_account", message="is the id of a deleted account")
-        raise Invalid(errors=[fault])
-    return NotificationOut.of(rows[0])
 
 
 def show_notification_preferences(caller: Caller, session: Session) -> PreferencesOut:

@@ -19,7 +19,7 @@ _TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 async def receive_sendgrid_events(
     request: Request, database: Database, events: ProviderEvents, trail: Trail
 ) -> Response:
-    """Note which mails SendGrid accepted and which bounced. Without SENDGRID_WEBHOOK_KEY it does not exist.
+    """Note which mails SendGrid accepted and which bounced. This endpoint needs SENDGRID_WEBHOOK_KEY.
 
     Bounces, spam reports and unsubscriptions suppress their addresses.
     """
@@ -35,7 +35,7 @@ async def receive_sendgrid_events(
 async def receive_twilio_reports(
     request: Request, database: Database, reports: Reports, trail: Trail
 ) -> Response:
-    """Note whether a text message was delivered. Without Twilio and an https `PUBLIC_URL` it does not exist.
+    """Note whether a text message was delivered. This endpoint needs Twilio and an https `PUBLIC_URL`.
 
     A number that does not exist is suppressed.
     """

@@ -30,7 +30,7 @@ def list_suppressions(query: ListSuppressions, session: Session) -> Page[Suppres
 def add_suppression(
     body: AddSuppression, caller: Caller, session: Session, suppressions: Suppressions, trail: Trail
 ) -> SuppressionOut:
-    """Send nothing to an address or a number any more, not even what is about security.
+    """Send nothing to an address or a number any more, not even mails about security.
 
     If an admin had suppressed it already, only its end changes.
     """

@@ -39,7 +39,7 @@ class WantedInvoice:
 class NotFetched(Exception):
     """The invoice is not available. `code` is one word for admins.
 
-    It is `unready` for the moment, `missing` as far as orders knows, or will be `refused` forever.
+    `unready` means for the moment, `missing` that orders does not know it, and `refused` is final.
     """
 
     def __init__(self, code: str, kind: Literal["unready", "missing", "refused"] = "unready") -> None:
@@ -48,7 +48,7 @@ class NotFetched(Exception):
 
 
 class Invoices:
-    """Fetches invoices, and leaves orders alone for a while after it did not respond."""
+    """Fetches invoices, and does not ask orders for a while after it did not respond."""
 
     def __init__(self, orders: Orders, seconds_max: float) -> None:
         self._orders, self._seconds_max = orders, seconds_max

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlmodel import Session
 
-from services.notifications.deliveries import Deliveries, Draft, State
+from services.notifications.deliveries import BOUNCED, Deliveries, Draft, State
 from services.notifications.kinds import Channel
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.attachments import WantedInvoice
@@ -78,7 +78,7 @@ class Mails(Deliveries):
 
     def bounced(self, session: Session, mail_id: str, error: str) -> None:
         """Note that a mail was accepted and came back."""
-        self.reported(session, mail_id, State.FAILED, "bounced", error)
+        self.reported(session, mail_id, State.FAILED, BOUNCED, error)
 
     def _admitted(
         self, session: Session, mail: Mail, reasons: Collection[Reason]

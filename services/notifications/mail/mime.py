@@ -1,7 +1,7 @@
 """Writes the parts of a mail as bytes (RFC 5322, 2045 and 2046), with CRLF.
 
 The standard library's EmailMessage parses every header that it is given, and each part again, which takes
-longer than all else that is done for a mail. Here only headers that contain words of people are folded by it.
+longer than all else that is done for a mail. Here it folds only headers that contain words of people.
 """
 
 import binascii
@@ -46,7 +46,7 @@ def _folded(name: str, value: str | Address, *, is_utf8: bool) -> bytes:
 
 
 def text_part(text: str, subtype: str, *, is_plain_kept: bool = False) -> bytes:
-    """Return a part of text. With `is_plain_kept` it is left as it is if it can be, so that links are."""
+    """Return a part of text. With `is_plain_kept` it stays as it is if possible, so that links stay whole."""
     body = EOL.join(text.encode().splitlines()) + EOL
     is_kept = is_plain_kept and text.isascii() and max(map(len, body.split(EOL))) <= LINE_BYTES_MAX
     head = plain("Content-Type", f'text/{subtype}; charset="utf-8"')

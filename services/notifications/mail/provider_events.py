@@ -1,4 +1,4 @@
-"""What SendGrid tells about mails after it accepted them: signed, and told again until it is confirmed."""
+"""What SendGrid reports about mails that it accepted: signed, and repeated until we confirm it."""
 
 import base64
 import binascii
@@ -85,7 +85,7 @@ class ProviderEvents:
         """Apply those that are new; return how many there were, and how many suppressed an address."""
         # What no database stores cannot be ours, and must not hold up the events of others.
         fresh = _first_seen(session, [one for one in events if _is_storable(one["sg_event_id"])])
-        # In an order of the rows that they lock, so that two calls at once do not wait for each other.
+        # In the order of the rows that they lock, so that two calls at once do not wait for each other.
         by_address = sorted(fresh, key=lambda one: str(one.get("email")))
         suppressed = sum(self._suppress(session, one) for one in by_address)
         known = self._deliveries(session, fresh)

@@ -46,7 +46,7 @@ class Text:
 class Template:
     """When a mail is sent, and the fields that its text may use.
 
-    `is_security` mails reach the owner of an account although they complained about other mails.
+    `is_security` mails reach the owner of an account even if the owner complained about other mails.
     """
 
     description: str
@@ -97,7 +97,7 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
             ("title", "content", "origin"),
             {
                 "title": "Your invoice was issued",
-                "content": "The invoice INV-2026-000042 over 99.99 USD can be read as a PDF with your order.",
+                "content": "The invoice INV-2026-000042 for 99.99 USD can be read as a PDF with your order.",
             },
         ),
         TICKET: Template(

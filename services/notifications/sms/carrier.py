@@ -34,7 +34,7 @@ def text_transport_of(settings: Settings) -> TextTransport:
 class SmsCarrier:
     """Sends text messages by one transport.
 
-    An attempt may have succeeded although its response was lost, or its process died. Then the provider is
+    An attempt may have succeeded even if its response was lost or its process died. Then the provider is
     asked for the messages to this number, and the text is sent only if it is not among them.
     """
 

@@ -54,7 +54,8 @@ class TextMessages(Deliveries):
         Return its state, and the code that says why it is not sent.
         """
         state, code = self._admitted(session, sms)
-        expires = sms.expires or (sms.planned or now()) + KEPT_FOR
+        latest = (sms.planned or now()) + KEPT_FOR
+        expires = latest if sms.expires is None else min(sms.expires, latest)
         content = {"to": sms.to, "text": shortened(sms.text)}
         draft = Draft(sms.id, sms.user_id, sms.template, sms.to, content, expires, sms.planned)
         self.store(session, draft, state, code)

@@ -1,5 +1,6 @@
 """Text messages of notifications, for those who have chosen them and confirmed their phone."""
 
+from datetime import datetime
 from typing import Protocol
 
 from sqlmodel import Session
@@ -26,6 +27,9 @@ class Told(Protocol):
     @property
     def content(self) -> str: ...
 
+    @property
+    def expires(self) -> datetime | None: ...
+
 
 class Texts:
     """Queues the text messages of notifications, within the caller's transaction."""
@@ -41,4 +45,6 @@ class Texts:
         is_urgent = Channel.EMAIL in KINDS[notice.type].fixed
         text = f"{notice.title}: {notice.content}"
         planned = None if is_urgent else timing.after_quiet(now())
-        self._messages.add(session, Sms(NOTICE, number, text, notice.user_id, planned=planned))
+        self._messages.add(
+            session, Sms(NOTICE, number, text, notice.user_id, planned=planned, expires=notice.expires)
+        )

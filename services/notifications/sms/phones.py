@@ -82,7 +82,7 @@ class Phones:
         }
         adding = insert_into(session, PHONES).values(user_id=user_id, **row)
         session.connection().execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=row))
-        text = f"Your code is {code}. It is valid for 10 minutes. Tell it to nobody."
+        text = f"Your code is {code}. It is valid for 10 minutes. Do not share it."
         state, reason = self._messages.add(session, Sms(CODE, number, text, user_id, expires=expires))
         if reason == TOO_MANY:
             raise _too_many("Too many codes were requested today.")

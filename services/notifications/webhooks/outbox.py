@@ -56,7 +56,14 @@ class Outbox:
         return webhooks
 
     def add(
-        self, session: Session, webhook_ids: Iterable[str], user_id: str, kind: str, data: Mapping[str, Any]
+        self,
+        session: Session,
+        webhook_ids: Iterable[str],
+        user_id: str,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        expires: datetime | None = None,
     ) -> list[str]:
         """Queue one message per webhook, and return their ids."""
         at = now()
@@ -72,6 +79,7 @@ class Outbox:
                 "state": State.QUEUED,
                 "attempts": 0,
                 "created": at,
+                "expires": expires,
             }
             for webhook_id in webhook_ids
         ]

@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a call. `busy` means that no slot was free: it was not made, and does not count."""
+    """The outcome of a call. `busy` means that no slot was free: the call was not made."""
 
     kind: Literal["delivered", "failed", "busy"]
     code: str | None = None

@@ -124,6 +124,9 @@ class WebhookSender(QueueLoop):
             if not row["is_enabled"]:
                 queue.finish(session, leased)
                 self._outbox.end(session, row["id"], State.FAILED, "disabled")
+            elif row["expires"] is not None and row["expires"] <= at:
+                queue.finish(session, leased)
+                self._outbox.end(session, row["id"], State.FAILED, "expired")
             elif self._health.rests(session, row, at):
                 pause = _spread(max(row["open_until"] - at, timedelta(0)))
                 queue.put_off(session, leased, pause, attempts=leased.attempts - 1)
