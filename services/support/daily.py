@@ -19,7 +19,10 @@ _DELETE_OLD = Statement(deletion_of(DAILY.c.user_id, DAILY.c.since, TIDIED_ROWS)
 
 
 def take(session: Session, user_id: str, kind: str, limit: int) -> None:
-    """Count one, or refuse it. A day begins with the first one; the account's other requests wait."""
+    """Count one more of this kind, or refuse it. A day begins with the first one.
+
+    The row stays locked, so other requests of the account wait until the transaction ends.
+    """
     moment = now()
     is_over = DAILY.c.since <= moment - DAY
     first = insert_into(session, DAILY).values(user_id=user_id, kind=kind, since=moment, count=1)

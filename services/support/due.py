@@ -1,7 +1,7 @@
 """When a ticket has to be answered and solved, and whether that time has passed.
 
-While a ticket waits for its owner, the time until its solution stands still. The time until the first reply
-goes on: only a reply of staff ends it.
+Times are counted in the hours in which staff work. While a ticket waits for its owner, the time until its
+solution stands still. The time until the first reply goes on: only a reply of staff ends it.
 """
 
 from datetime import datetime
@@ -16,16 +16,16 @@ FIRST_REPLY, RESOLVE = "first_reply", "resolve"
 def set_due(ticket: Ticket, settings: Settings) -> None:
     """Set the due times of a new ticket."""
     first, solution = settings.due_times(ticket.priority)
-    begin = ticket.created
-    ticket.first_reply_due, ticket.resolve_due = begin + first, begin + solution
+    ticket.first_reply_due = settings.hours.shift(ticket.created, first)
+    ticket.resolve_due = settings.hours.shift(ticket.created, solution)
 
 
 def change_priority(ticket: Ticket, priority: str, settings: Settings, moment: datetime) -> None:
     """Move the due times by the difference between the two priorities."""
     before, after = settings.due_times(ticket.priority), settings.due_times(priority)
     ticket.priority = priority
-    ticket.first_reply_due += after[0] - before[0]
-    ticket.resolve_due += after[1] - before[1]
+    ticket.first_reply_due = settings.hours.shift(ticket.first_reply_due, after[0] - before[0])
+    ticket.resolve_due = settings.hours.shift(ticket.resolve_due, after[1] - before[1])
     stands = _stands(ticket, moment)
     ticket.first_reply_told = ticket.first_reply_told and ticket.first_reply_due <= stands[FIRST_REPLY]
     ticket.resolve_told = ticket.resolve_told and ticket.resolve_due <= stands[RESOLVE]
@@ -35,7 +35,8 @@ def follow_status(ticket: Ticket, before: str, settings: Settings, moment: datet
     """Stop or continue the time, and note when the ticket was solved."""
     status = ticket.status
     if ticket.waiting_since is not None and status != Status.WAITING:
-        ticket.resolve_due += moment - ticket.waiting_since
+        waited = settings.hours.between(ticket.waiting_since, moment)
+        ticket.resolve_due = settings.hours.shift(ticket.resolve_due, waited)
         ticket.waiting_since = None
     if status == Status.WAITING:
         ticket.waiting_since = ticket.waiting_since or moment
@@ -46,13 +47,14 @@ def follow_status(ticket: Ticket, before: str, settings: Settings, moment: datet
         ticket.resolved = ticket.closed = ticket.satisfaction = None
         ticket.reopened_count += 1
         first, solution = settings.due_times(ticket.priority)
-        ticket.resolve_due, ticket.resolve_told = moment + solution, False
+        ticket.resolve_due, ticket.resolve_told = settings.hours.shift(moment, solution), False
         if ticket.first_replied is None:
-            ticket.first_reply_due, ticket.first_reply_told = moment + first, False
+            ticket.first_reply_due = settings.hours.shift(moment, first)
+            ticket.first_reply_told = False
 
 
 def _stands(ticket: Ticket, moment: datetime) -> dict[str, datetime]:
-    """Return the moment at which the time until each due time stands."""
+    """Return the time with which each due time is compared; it stands still while the ticket waits."""
     return {FIRST_REPLY: moment, RESOLVE: ticket.waiting_since or moment}
 
 

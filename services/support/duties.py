@@ -14,7 +14,7 @@ BATCH_ROWS = 200
 TIDY_SECONDS = 3600
 
 
-def duties(database: Database, settings: Settings) -> Duties:
+def duties(database: Database, settings: Settings, *more: Duty) -> Duties:
     def watch(is_stopping: IsStopping) -> None:
         while not is_stopping() and tell_passed(database) == BATCH_ROWS:
             pass
@@ -24,7 +24,8 @@ def duties(database: Database, settings: Settings) -> Duties:
             pass
 
     of_tickets = Duty("tell overdue tickets", settings.overdue_seconds, watch, alone=True)
-    return Duties(database, [of_tickets, Duty("delete old counts", TIDY_SECONDS, tidy, alone=True)], WORK)
+    of_counts = Duty("delete old counts", TIDY_SECONDS, tidy, alone=True)
+    return Duties(database, [of_tickets, of_counts, *more], WORK)
 
 
 def tidy_counts(database: Database) -> int:
@@ -33,7 +34,7 @@ def tidy_counts(database: Database) -> int:
 
 
 def tell_passed(database: Database) -> int:
-    """Tell of a batch of due times that have passed; return the number of their tickets."""
+    """Report a batch of due times that have passed; return the number of their tickets."""
     late = select(Ticket).where(TICKETS.c.watch_at.is_not(None), TICKETS.c.watch_at <= now())
     late = late.order_by(TICKETS.c.watch_at)
     with database.transaction(write=False) as session:

@@ -15,6 +15,12 @@ class OwnerOnly(Forbidden):
     code = "owner_only"
 
 
+class NotYourReply(Forbidden):
+    """Only its author may change a reply."""
+
+    code = "not_your_reply"
+
+
 class IllegalStep(Conflict):
     """This step is not possible from the current state; `allowed` lists the steps that you can take."""
 
@@ -28,7 +34,7 @@ class ClosedForGood(Conflict):
 
 
 class ReopenedTooOften(Conflict):
-    """The ticket was reopened as often as its owner may reopen it; create a new one."""
+    """You cannot reopen this ticket any more; create a new one."""
 
     code = "reopened_too_often"
 
@@ -37,6 +43,12 @@ class TicketLocked(Conflict):
     """The ticket can be changed or deleted only while it is open and staff have not replied."""
 
     code = "ticket_locked"
+
+
+class ReplyLocked(Conflict):
+    """The reply was written too long ago to be changed; write another one."""
+
+    code = "reply_locked"
 
 
 class TicketFull(Conflict):
@@ -73,6 +85,12 @@ class AlreadyReviewed(Conflict):
     """You have already reviewed this; change that review instead."""
 
     code = "already_reviewed"
+
+
+class ReviewLocked(Conflict):
+    """Reviews are approved at once here, so you cannot delete one that is not approved; change it instead."""
+
+    code = "review_locked"
 
 
 class OwnReview(Conflict):

@@ -18,14 +18,16 @@ from services.support.models import (
     STEPS_TAKEN,
     TICKETS,
     VOTES,
+    WORK,
 )
 from shared.events import Consumers
+from shared.work.jobs import Jobs
 
-_NOT_PERSONAL = ("user_id", "search", "note_count", "watch_at", "first_reply_told", "resolve_told")
+_NOT_PERSONAL = ("user_id", "search", "note_count", "tags", "watch_at", "first_reply_told", "resolve_told")
 
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Delete the tickets and reviews of deleted accounts; staff leaves its replies to others."""
+    """Delete the tickets and reviews of deleted accounts; the replies of former staff to others stay."""
     gone = [event.account_id for event in events]
     execute = session.connection().execute
     execute(delete(TICKETS).where(TICKETS.c.user_id.in_(gone)))
@@ -33,6 +35,9 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
     reviews.forget(session, gone)
     execute(delete(STAFF).where(STAFF.c.user_id.in_(gone)))
     execute(delete(DAILY).where(DAILY.c.user_id.in_(gone)))
+    jobs = Jobs(WORK, {})
+    for account_id in gone:
+        jobs.forget(session, account_id)
 
 
 EXPORTED = [

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlmodel import Session
 
-from services.support.models import SEARCH, TICKETS
+from services.support.models import SEARCH, TICKET_TAGS, TICKETS
 from services.support.schemas import OwnTickets, TicketOut
 from services.support.states import Status
 from shared.http.schemas import Page
-from shared.lists.pagination import paginate
+from shared.lists.named import page_of_named
+from shared.lists.pagination import Walk, paginate
 from shared.lists.search import Search, find_page, searchable
 
 # The filters that an index holds in the order of ids; the first one that is given leads, the others are
@@ -28,8 +29,11 @@ def find(
         return TicketOut.of(row, for_staff=for_staff)
 
     given = {name: str(value) for name, value in filters.items() if value is not None}
+    tag = given.pop("tag", None)
     if query.search is not None:
-        return _by_text(session, query, searchable(query.search), given, make)
+        return _by_text(session, query, searchable(query.search), given, tag, make)
+    if tag is not None:
+        return _by_tag(session, query, tag, given, make)
     leading = [names for names in LEADING if given.keys() >= set(names)]
     is_led_by_overdue = bool(query.overdue) and not leading
     if not leading and not is_led_by_overdue:
@@ -44,11 +48,26 @@ def find(
     return paginate(session, statement, TICKETS.c.id, query, make, checked=checked)
 
 
+def _by_tag(
+    session: Session,
+    query: OwnTickets,
+    tag: str,
+    given: dict[str, str],
+    make: Callable[[dict[str, Any]], TicketOut],
+) -> Page[TicketOut]:
+    tagged = Walk(select(TICKET_TAGS.c.id).where(TICKET_TAGS.c.tag == tag), TICKET_TAGS.c.id)
+    checked = [TICKETS.c[name] == value for name, value in given.items()]
+    if query.overdue is not None:
+        checked.append(TICKETS.c.is_overdue == query.overdue)
+    return page_of_named(session, tagged, TICKETS, query, make, checked)
+
+
 def _by_text(
     session: Session,
     query: OwnTickets,
     text: str,
     given: dict[str, str],
+    tag: str | None,
     make: Callable[[dict[str, Any]], TicketOut],
 ) -> Page[TicketOut]:
     owner, status = given.pop("user_id", None), given.pop("status", None)
@@ -58,4 +77,7 @@ def _by_text(
     checked = [TICKETS.c[name] == value for name, value in given.items()]
     if query.overdue is not None:
         checked.append(TICKETS.c.is_overdue == query.overdue)
+    if tag is not None:
+        has_it = TICKET_TAGS.c.tag == tag, TICKET_TAGS.c.id == TICKETS.c.id
+        checked.append(exists().where(*has_it))
     return find_page(session, SEARCH, Search(scopes, {"search": text}, checked=checked), query, make)

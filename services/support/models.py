@@ -14,9 +14,12 @@ from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex, searchable
-from shared.work.leased import WorkTable
+from shared.reports.files import report_parts
+from shared.work.jobs import JobTables
 
 ID_CHARACTERS = 36
+RESOURCE_CHARACTERS = 100
+TAG_CHARACTERS = 30
 SEARCHED_CHARACTERS = 1000  # of the description
 
 
@@ -63,6 +66,7 @@ class Ticket(Table, table=True):
     satisfaction: int | None = None
     reply_count: int = 0  # without internal notes
     note_count: int = 0  # for staff only
+    tags: str = Field(default="[]", sa_type=Text)  # for staff only: a JSON list, in order
     watch_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_reply_told: bool = False
     resolve_told: bool = False
@@ -76,6 +80,21 @@ class Ticket(Table, table=True):
         self.version += 1
         self.updated = now()
         self.search = searched_text(self.number, self.subject, self.description)
+
+
+class TicketTag(Table, table=True):
+    """One tag of one ticket, along which tickets are found. `id` is the id of the ticket."""
+
+    __tablename__ = "ticket_tags"
+
+    tag: str = Field(primary_key=True, max_length=TAG_CHARACTERS)
+    id: str = Field(
+        primary_key=True,
+        foreign_key="tickets.id",
+        ondelete="CASCADE",
+        index=True,
+        max_length=ID_CHARACTERS,
+    )
 
 
 class Reply(Table, table=True):
@@ -95,6 +114,7 @@ class Reply(Table, table=True):
     is_internal: bool
     content: str = Field(sa_type=Text)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    edited: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Attachment(Table, table=True):
@@ -170,7 +190,7 @@ class Review(Table, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
     resource_type: str = Field(max_length=20)
-    resource_id: str = Field(max_length=ID_CHARACTERS)
+    resource_id: str = Field(max_length=RESOURCE_CHARACTERS)
     user_id: str = Field(max_length=ID_CHARACTERS)
     rating: int
     title: str = Field(max_length=255)
@@ -228,7 +248,7 @@ class Rating(Table, table=True):
     )
 
     resource_type: str = Field(primary_key=True, max_length=20)
-    resource_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    resource_id: str = Field(primary_key=True, max_length=RESOURCE_CHARACTERS)
     n1: int = 0
     n2: int = 0
     n3: int = 0
@@ -242,6 +262,7 @@ def searched_text(number: str, subject: str, description: str) -> str:
 
 
 TICKETS = table_of(Ticket)
+TICKET_TAGS = table_of(TicketTag)
 REPLIES = table_of(Reply)
 ATTACHMENTS = table_of(Attachment)
 STEPS_TAKEN = table_of(TicketStep)
@@ -255,4 +276,6 @@ RATINGS = table_of(Rating)
 SEARCH = SearchIndex(TICKETS, {"user_id": Part.END, "status": Part.START, "search": Part.ALL})
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
-WORK = WorkTable(Table.metadata)
+WORK = JobTables(Table.metadata)
+JOBS = WORK.jobs
+REPORT_PARTS = report_parts(Table.metadata)

@@ -1,14 +1,17 @@
 """What the support service asks other services before it opens a session."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from services.support.review_schemas import PRODUCT, Key
 from shared.caller import Caller
 from shared.errors import FieldFault, InsufficientScope, Invalid
 from shared.http.inputs import header
+from shared.http.schemas import ID_PATTERN
 from shared.peers.client import AnswerLate, Peer, PeerRefusal
 
 READ_FILES, READ_ORDERS = "files:read", "orders:read"
@@ -65,7 +68,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """Whether the caller has bought the product."""
+    """Whether the caller has bought the product, if it is one."""
 
     is_made: bool
 
@@ -109,12 +112,16 @@ async def find_account(accounts: Accounts, user_id: str) -> Account:
     return Account(found["id"], found["role"], found["status"])
 
 
-async def find_purchase(product_id: str, request: Request, caller: Caller, orders: Orders) -> Purchase:
-    """Ask as the caller whether one of their orders has the product."""
+async def find_purchase(key: Key, request: Request, caller: Caller, orders: Orders) -> Purchase:
+    """Ask as the caller whether one of their orders has the product; nothing else needs to be bought."""
+    if key.resource_type != PRODUCT:
+        return Purchase(is_made=True)
     if not caller.may(READ_ORDERS):
         raise InsufficientScope(READ_ORDERS)
+    if not re.fullmatch(ID_PATTERN, key.resource_id):
+        return Purchase(is_made=False)  # no product has such an id
     try:
-        await orders.call_as(_token(request), "GET", f"/orders/purchases/{product_id}")
+        await orders.call_as(_token(request), "GET", f"/orders/purchases/{key.resource_id}")
     except PeerRefusal as refusal:
         if refusal.status != 404:
             raise

@@ -1,4 +1,4 @@
-"""The rating of each product: how many approved reviews gave how many stars.
+"""The rating of each thing: how many approved reviews gave how many stars.
 
 Every change of a review changes these numbers in its own transaction, so they are exact and reading them
 costs one row.
@@ -8,13 +8,13 @@ from sqlalchemy import select, update
 from sqlmodel import Session
 
 from services.support.models import RATINGS, Review
-from services.support.review_schemas import PRODUCT, STARS, RatingOut
+from services.support.review_schemas import STARS, Key, RatingOut
 from services.support.states import ReviewStatus
 from shared.data.database import insert_into, one_row
 
 
 def count(session: Session, review: Review, *, by: int) -> None:
-    """Add the review to the rating of its product, or take it away, if it is approved."""
+    """Add an approved review to the rating of its thing, or take it away; other reviews do not count."""
     if review.status == ReviewStatus.APPROVED:
         change(session, review.resource_type, review.resource_id, review.rating, by=by)
 
@@ -29,7 +29,7 @@ def change(session: Session, resource_type: str, resource_id: str, stars: int, *
     execute(update(RATINGS).where(*mine).values({column: column + by}))
 
 
-def show(session: Session, resource_id: str) -> RatingOut:
-    wanted = select(RATINGS).where(RATINGS.c.resource_type == PRODUCT, RATINGS.c.resource_id == resource_id)
-    row = one_row(session, wanted)
-    return RatingOut.of(resource_id, {stars: row[f"n{stars}"] if row else 0 for stars in STARS})
+def show(session: Session, key: Key) -> RatingOut:
+    mine = RATINGS.c.resource_type == key.resource_type, RATINGS.c.resource_id == key.resource_id
+    row = one_row(session, select(RATINGS).where(*mine))
+    return RatingOut.of(key, {stars: row[f"n{stars}"] if row else 0 for stars in STARS})

@@ -1,5 +1,6 @@
 """Replies to tickets, and internal notes, which leave no trace that the owner of the ticket can see."""
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import update
@@ -7,7 +8,7 @@ from sqlmodel import Session
 
 from services.support import due, tickets
 from services.support.desk import Seen
-from services.support.errors import TicketFull
+from services.support.errors import NotYourReply, ReplyLocked, TicketFull
 from services.support.models import REPLIES, TICKETS, Reply, Ticket
 from services.support.peers import FoundFiles
 from services.support.schemas import ReplyOut, WriteReply
@@ -15,6 +16,7 @@ from services.support.settings import Settings
 from services.support.states import SOLVED, Status
 from services.support.telling import tell_replied
 from shared.clock import now
+from shared.errors import NotFound
 from shared.http.schemas import Page
 from shared.lists.pagination import PageQuery, paginate_equal
 
@@ -24,7 +26,7 @@ REPLIES_MAX = 1000  # per ticket, and as many internal notes
 def write(
     session: Session, settings: Settings, seen: Seen, author: str, body: WriteReply, found: FoundFiles
 ) -> ReplyOut:
-    """Store the reply, and let the ticket follow."""
+    """Store the reply, and update the ticket."""
     ticket = seen.ticket
     count = ticket.note_count if body.internal else ticket.reply_count
     if count >= REPLIES_MAX:
@@ -70,6 +72,24 @@ def _next_status(status: Status, *, by_staff: bool) -> Status | None:
     if by_staff:
         return Status.WAITING if status in (Status.OPEN, Status.IN_PROGRESS) else None
     return Status.OPEN if status in (Status.WAITING, *SOLVED) else None
+
+
+def edit(
+    session: Session, settings: Settings, seen: Seen, reply_id: str, author: str, content: str
+) -> ReplyOut:
+    """Correct a reply of one's own that was written a moment ago."""
+    reply = session.get(Reply, reply_id)
+    if reply is None or reply.ticket_id != seen.ticket.id or (reply.is_internal and not seen.is_staff):
+        raise NotFound
+    if reply.user_id != author:
+        raise NotYourReply
+    if now() - reply.created > timedelta(minutes=settings.edit_minutes):
+        raise ReplyLocked
+    reply.content, reply.edited = content, now()
+    if not reply.is_internal:
+        seen.ticket.touch()
+    files = tickets.attachments_of_replies(session, [reply.id])[reply.id]
+    return ReplyOut.of(reply.model_dump(), files)
 
 
 def find(session: Session, seen: Seen, query: PageQuery) -> Page[ReplyOut]:

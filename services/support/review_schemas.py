@@ -3,22 +3,43 @@
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
+from services.support.models import RESOURCE_CHARACTERS
 from services.support.states import ReviewStatus
-from shared.http.schemas import Id, Input, Output, Text, Versioned, example
+from shared.http.schemas import Input, Output, Query, Text, Versioned, example
 from shared.lists.pagination import PageQuery
+from shared.words import pattern
 
 PRODUCT = "product"
 STARS = (1, 2, 3, 4, 5)
 PLACES = Decimal("0.001")
 
+# What is reviewed, in the words of the front end. Only products are known to other services.
+_TYPE = pattern(
+    r"^[a-z][a-z0-9_]{0,19}$", "must be a lower-case word of up to 20 characters, such as product"
+)
+ResourceType = Annotated[str, StringConstraints(pattern=_TYPE)]
+ResourceId = Annotated[Text, Field(max_length=RESOURCE_CHARACTERS)]
 Stars = Annotated[int, Field(ge=1, le=5)]
 Title = Annotated[Text, Field(max_length=255)]
 ReviewContent = Annotated[Text, Field(max_length=5000)]
 Reason = Annotated[Text, Field(max_length=500)]
+
+
+class Key(NamedTuple):
+    """What a review is about."""
+
+    resource_type: str
+    resource_id: str
+
+
+def key_of(resource_type: str, resource_id: str) -> Key:
+    """Return what this names: ids of products, like all ids, are compared in lower case."""
+    return Key(resource_type, resource_id.lower() if resource_type == PRODUCT else resource_id)
+
 
 _REVIEW = {
     "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04d",
@@ -29,6 +50,7 @@ _REVIEW = {
     "title": "Light and quiet",
     "content": "I have used it every day for a month.",
     "status": "approved",
+    "verified_buyer": True,
     "reason": None,
     "helpful_count": 3,
     "report_count": None,
@@ -59,8 +81,12 @@ class WriteReview(ChangeReview):
         }
     )
 
-    resource_type: Literal["product"]
-    resource_id: Id
+    resource_type: ResourceType
+    resource_id: ResourceId
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.resource_type, self.resource_id)
 
 
 class Moderate(Input):
@@ -95,7 +121,14 @@ class ReportOut(Output):
 
 
 class ListReviews(PageQuery):
-    resource_id: Id | None = Field(default=None, description="Only reviews of this product.")
+    resource_type: ResourceType | None = Field(
+        default=None, description="Only reviews of things of this kind; with `resource_id` it is `product`."
+    )
+    resource_id: ResourceId | None = Field(default=None, description="Only reviews of this thing.")
+
+
+class RatingOf(Query):
+    resource_type: ResourceType = Field(default=PRODUCT, description="The kind of the thing.")
 
 
 class ListForModeration(PageQuery):
@@ -103,7 +136,10 @@ class ListForModeration(PageQuery):
 
 
 class ReviewOut(Versioned):
-    """`reason` is for the author and staff, `report_count` for staff; both are null for others."""
+    """`verified_buyer` says that the author had bought the thing, of which support knows for products only.
+
+    `reason` is for the author and staff, `report_count` for staff; both are null for others.
+    """
 
     model_config = example(_REVIEW)
 
@@ -115,6 +151,7 @@ class ReviewOut(Versioned):
     title: str
     content: str
     status: str
+    verified_buyer: bool
     reason: str | None
     helpful_count: int
     report_count: int | None
@@ -126,6 +163,7 @@ class ReviewOut(Versioned):
         is_known = by_staff or reader == row["user_id"]
         return cls.unchecked(
             row,
+            verified_buyer=row["resource_type"] == PRODUCT,  # only people who bought a product review it
             reason=row["reason"] if is_known else None,
             report_count=row["report_count"] if by_staff else None,
         )
@@ -138,7 +176,7 @@ class HelpfulOut(Output):
 
 
 class RatingOut(Output):
-    """The approved reviews of a product in numbers. `average` is a decimal with three places, as text."""
+    """The approved reviews of a thing in numbers. `average` is a decimal with three places, as text."""
 
     model_config = example(
         {
@@ -159,11 +197,11 @@ class RatingOut(Output):
     average: Decimal | None
 
     @classmethod
-    def of(cls, resource_id: str, numbers: Mapping[int, int]) -> Self:
+    def of(cls, key: Key, numbers: Mapping[int, int]) -> Self:
         count, total = sum(numbers.values()), sum(stars * number for stars, number in numbers.items())
         return cls(
-            resource_type=PRODUCT,
-            resource_id=resource_id,
+            resource_type=key.resource_type,
+            resource_id=key.resource_id,
             count=count,
             sum=total,
             stars={str(stars): number for stars, number in numbers.items()},
@@ -172,6 +210,6 @@ class RatingOut(Output):
 
     @property
     def extras(self) -> dict[str, int | Decimal]:
-        """The numbers that a list of the product's reviews carries."""
+        """The numbers that a list of its reviews carries."""
         numbers: dict[str, int | Decimal] = {"total": self.count, "rating_sum": self.sum}
         return numbers if self.average is None else {**numbers, "average_rating": self.average}

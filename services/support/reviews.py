@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from services.support import daily, desk, ratings
-from services.support.errors import AlreadyReviewed, NotApproved, OwnReview
+from services.support.errors import AlreadyReviewed, NotApproved, OwnReview, ReviewLocked
 from services.support.models import REPORTS, REVIEWS, VOTES, Review
 from services.support.review_schemas import ChangeReview, Moderate, WriteReview
 from services.support.settings import Settings
@@ -17,10 +17,11 @@ from services.support.telling import tell_moderated, tell_review_deleted, tell_w
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import insert_into
-from shared.errors import NotFound
+from shared.errors import FieldFault, Invalid, NotFound
 from shared.lists.pagination import rows_of
 
 REPORTS_SHOWN = 200
+NOT_REVIEWED = "is not among the kinds of things that can be reviewed here (REVIEW_TYPES)"
 
 
 def find(session: Session, caller: Caller | None, review_id: str, *, lock: bool = False) -> Review:
@@ -35,20 +36,29 @@ def find(session: Session, caller: Caller | None, review_id: str, *, lock: bool 
 
 
 def write(session: Session, settings: Settings, author: str, body: WriteReview) -> Review:
-    """Store a review, which waits for a moderator."""
+    """Store a review, which waits for a moderator unless reviews are approved at once."""
+    if not settings.may_review(body.resource_type):
+        raise Invalid(errors=[FieldFault(field="resource_type", code="not_reviewed", message=NOT_REVIEWED)])
     daily.take(session, author, daily.REVIEWS, settings.reviews_daily)
-    review = Review(user_id=author, **body.model_dump())
+    review = Review(user_id=author, **body.model_dump() | body.key._asdict())
     session.add(review)
     try:
         session.flush()
     except IntegrityError as error:
         raise AlreadyReviewed from error
     tell_written(session, review)
+    if settings.reviews_auto_approve:
+        _become(session, review, ReviewStatus.APPROVED, None)
     return review
 
 
 def change(session: Session, settings: Settings, review: Review, body: ChangeReview) -> None:
-    """Replace the content; the review waits for a moderator again, which counts like a new one."""
+    """Replace the content; the review waits for a moderator again.
+
+    A review that was not waiting counts towards the daily limit like a new one. What a moderator rejected or
+    hid waits even if reviews are approved at once.
+    """
+    was_approved = review.status == ReviewStatus.APPROVED
     if review.status != ReviewStatus.PENDING:
         daily.take(session, review.user_id, daily.REVIEWS, settings.reviews_daily)
     ratings.count(session, review, by=-1)
@@ -57,6 +67,8 @@ def change(session: Session, settings: Settings, review: Review, body: ChangeRev
     review.status, review.reason = ReviewStatus.PENDING, None
     review.touch()
     tell_written(session, review)
+    if was_approved and settings.reviews_auto_approve:
+        _become(session, review, ReviewStatus.APPROVED, None)
 
 
 def moderate(session: Session, review: Review, body: Moderate, by: str) -> None:
@@ -77,6 +89,16 @@ def _become(session: Session, review: Review, status: ReviewStatus, by: str | No
     ratings.count(session, review, by=1)
     review.touch()
     tell_moderated(session, review, before, by)
+
+
+def remove_own(session: Session, settings: Settings, review: Review) -> None:
+    """Delete a review for its author.
+
+    While reviews are approved at once, its author must not undo a rejection by writing the review again.
+    """
+    if settings.reviews_auto_approve and review.status != ReviewStatus.APPROVED:
+        raise ReviewLocked(status_now=review.status)
+    remove(session, review)
 
 
 def remove(session: Session, review: Review) -> None:
@@ -131,7 +153,7 @@ def forget(session: Session, gone: Sequence[str]) -> None:
     """Delete what deleted accounts wrote and clicked, and correct the numbers.
 
     All reviews are locked first, in the order of their ids, and then the ratings, in the order of their
-    products, so that concurrent transactions do not wait for each other in a circle.
+    things, so that concurrent transactions do not wait for each other in a circle.
     """
     execute = session.connection().execute
     touched = union(
@@ -153,6 +175,6 @@ def forget(session: Session, gone: Sequence[str]) -> None:
         execute(delete(table).where(table.c.user_id.in_(gone)))
     execute(update(REVIEWS).where(REVIEWS.c.moderated_by.in_(gone)).values(moderated_by=None))
     theirs = session.scalars(select(Review).where(REVIEWS.c.user_id.in_(gone)))
-    for review in sorted(theirs, key=lambda one: (one.resource_id, one.id)):
+    for review in sorted(theirs, key=lambda one: (one.resource_type, one.resource_id, one.id)):
         remove(session, review)
     session.flush()

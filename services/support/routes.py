@@ -11,20 +11,24 @@ from services.support.errors import (
     NotApproved,
     NotBought,
     NotSolved,
+    NotYourReply,
     OwnerOnly,
     OwnReview,
     ReopenedTooOften,
+    ReplyLocked,
+    ReviewLocked,
     StaffOnly,
     TicketFull,
     TicketLocked,
     TooManyOpenTickets,
     TooManyStaff,
 )
-from services.support.handlers import classic, replies, reviews, staff, tickets
+from services.support.handlers import classic, replies, reviews, staff, ticket_reports, tickets
 from services.support.schemas import BODY_BYTES_MAX
 from shared.errors import NotFound, TooManyRequests
 from shared.http.operations import Operation
-from shared.identity.tokens import admin, public
+from shared.identity.tokens import admin, public, signed_in
+from shared.reports.operations import report_operations
 
 READ, WRITE = "support:read", "support:write"
 TICKET = "/tickets/{ticket_id}"
@@ -33,7 +37,7 @@ REVIEW = "/reviews/{review_id}"
 NOT_REOPENED = (ClosedForGood, ReopenedTooOften, TooManyOpenTickets, TooManyRequests)
 
 TICKETS = [
-    Operation("GET", "/tickets", tickets.list_tickets, scope=READ, errors=(NotFound,)),
+    Operation("GET", "/tickets", tickets.list_tickets, scope=READ, errors=(NotFound, StaffOnly)),
     Operation(
         "POST",
         "/tickets",
@@ -66,7 +70,7 @@ TICKETS = [
         tickets.change_ticket,
         scope=WRITE,
         body_bytes_max=BODY_BYTES_MAX,
-        errors=(OwnerOnly, TicketLocked),
+        errors=(OwnerOnly, StaffOnly, TicketLocked),
     ),
     Operation(
         "DELETE", TICKET, tickets.delete_ticket, scope=WRITE, status=204, errors=(OwnerOnly, TicketLocked)
@@ -85,6 +89,14 @@ TICKETS = [
     ),
     Operation(
         "PUT",
+        f"{TICKET}/replies/{{reply_id}}",
+        replies.edit_reply,
+        scope=WRITE,
+        body_bytes_max=BODY_BYTES_MAX,
+        errors=(NotYourReply, ReplyLocked),
+    ),
+    Operation(
+        "PUT",
         f"{TICKET}/status",
         tickets.change_ticket_status,
         scope=WRITE,
@@ -100,6 +112,15 @@ TICKETS = [
     ),
     Operation("PUT", f"{TICKET}/rating", tickets.rate_ticket, scope=WRITE, errors=(OwnerOnly, NotSolved)),
     Operation("GET", f"{TICKET}/history", tickets.list_ticket_history, scope=READ),
+    *report_operations(
+        "/reports/tickets",
+        ticket_reports.start_ticket_report,
+        ticket_reports.download_ticket_report,
+        access=signed_in,
+        scopes=(WRITE, READ),
+        jobs_scope="support",
+        errors=(StaffOnly,),
+    ),
 ]
 REVIEWS = [
     Operation("GET", "/reviews", reviews.list_reviews, access=public, scope=READ),
@@ -121,7 +142,7 @@ REVIEWS = [
     Operation("GET", "/reviews/ratings/{resource_id}", reviews.show_rating, access=public),
     Operation("GET", REVIEW, reviews.show_review, access=public, scope=READ),
     Operation("PUT", REVIEW, reviews.change_review, scope=WRITE, errors=(TooManyRequests,)),
-    Operation("DELETE", REVIEW, reviews.delete_review, scope=WRITE, status=204),
+    Operation("DELETE", REVIEW, reviews.delete_review, scope=WRITE, status=204, errors=(ReviewLocked,)),
     Operation(
         "PUT",
         f"{REVIEW}/moderate",
@@ -218,6 +239,6 @@ CLASSIC = [
     ),
     Operation("GET", CLASSIC_REVIEW, classic.show_classic_review, access=public, scope=READ),
     Operation("PUT", CLASSIC_REVIEW, classic.change_classic_review, scope=WRITE, errors=(TooManyRequests,)),
-    Operation("DELETE", CLASSIC_REVIEW, classic.delete_classic_review, scope=WRITE),
+    Operation("DELETE", CLASSIC_REVIEW, classic.delete_classic_review, scope=WRITE, errors=(ReviewLocked,)),
 ]
 OPERATIONS = [*TICKETS, *REVIEWS, *CLASSIC, summary_operation(summary.rows_of)]

@@ -1,16 +1,19 @@
 """The request and response bodies of tickets; those of reviews are in `review_schemas.py`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from services.support.states import Priority, Status
 from shared.http.schemas import Id, Input, Output, Text, Versioned, example
 from shared.lists.pagination import PageQuery
+from shared.words import pattern
 
 ATTACHMENTS_MAX = 10
+TAGS_MAX = 20
 CONTENT_CHARACTERS = 20_000
 BODY_BYTES_MAX = 192 * 1024  # of 20,000 characters, each up to six bytes as `\uXXXX`
 
@@ -19,6 +22,12 @@ Description = Annotated[Text, Field(min_length=10, max_length=CONTENT_CHARACTERS
 Content = Annotated[Text, Field(max_length=CONTENT_CHARACTERS)]
 Category = Annotated[Text, Field(max_length=50)]
 Reason = Annotated[Text, Field(max_length=500)]
+_TAG = pattern(
+    r"^[a-z0-9][a-z0-9_-]{0,29}$",
+    "must be up to 30 lower-case letters, digits, - and _, such as broken-box",
+)
+Tag = Annotated[str, StringConstraints(pattern=_TAG)]
+Tags = Annotated[list[Tag], Field(max_length=TAGS_MAX, json_schema_extra={"uniqueItems": True})]
 FileIds = Annotated[list[Id], Field(max_length=ATTACHMENTS_MAX)]
 
 _TICKET = {
@@ -41,6 +50,7 @@ _TICKET = {
     "satisfaction": None,
     "reply_count": 0,
     "note_count": None,
+    "tags": None,
     "created": "2026-01-31T12:00:00Z",
     "updated": "2026-01-31T12:00:00Z",
     "version": 1,
@@ -51,6 +61,9 @@ _ATTACHMENT = {
     "size": 48213,
     "mime_type": "image/jpeg",
 }
+
+
+_HIDDEN: dict[str, Any] = {"note_count": None, "tags": None}
 
 
 class CreateTicket(Input):
@@ -66,7 +79,7 @@ class CreateTicket(Input):
 
 
 class ChangeTicket(Input):
-    """Any of these fields."""
+    """Any of these fields; `tags` are for staff, and replace those of the ticket."""
 
     model_config = example({"priority": "high"})
 
@@ -74,6 +87,7 @@ class ChangeTicket(Input):
     description: Description | None = None
     priority: Priority | None = None
     category: Category | None = None
+    tags: Tags | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -118,6 +132,12 @@ class WriteReply(Input):
     attachments: FileIds = Field(default_factory=list)
 
 
+class EditReply(Input):
+    model_config = example({"content": "We have sent you a new one today."})
+
+    content: Content
+
+
 class OwnTickets(PageQuery):
     status: Status | None = Field(default=None, description="Only tickets in this state.")
     priority: Priority | None = Field(default=None, description="Only tickets with this priority.")
@@ -133,6 +153,7 @@ class OwnTickets(PageQuery):
 
 
 class ListTickets(OwnTickets):
+    tag: Tag | None = Field(default=None, description="Only tickets with this tag; for staff.")
     assigned_to: Id | None = Field(default=None, description="Only tickets assigned to this account.")
     user_id: Id | None = Field(default=None, description="Only tickets of this account; for staff.")
 
@@ -149,7 +170,7 @@ class AttachmentOut(Output):
 
 
 class TicketOut(Versioned):
-    """`note_count` counts internal notes; it is null for everyone but staff."""
+    """`note_count` counts internal notes. It and the `tags` are null for everyone but staff."""
 
     model_config = example(_TICKET)
 
@@ -172,12 +193,16 @@ class TicketOut(Versioned):
     satisfaction: int | None
     reply_count: int
     note_count: int | None
+    tags: list[str] | None
     created: datetime
     updated: datetime
 
     @classmethod
     def of(cls, row: Mapping[str, Any], *, for_staff: bool, **more: Any) -> Self:
-        return cls.unchecked(row, note_count=row["note_count"] if for_staff else None, **more)
+        of_staff = (
+            {"note_count": row["note_count"], "tags": json.loads(row["tags"])} if for_staff else _HIDDEN
+        )
+        return cls.unchecked(row, **of_staff, **more)
 
 
 class TicketWithFiles(TicketOut):
@@ -197,6 +222,7 @@ class ReplyOut(Output):
             "content": "We have sent you a new one.",
             "attachments": [],
             "created": "2026-01-31T13:00:00Z",
+            "edited": None,
         }
     )
 
@@ -208,6 +234,7 @@ class ReplyOut(Output):
     content: str
     attachments: list[AttachmentOut]
     created: datetime
+    edited: datetime | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Self:

@@ -1,10 +1,12 @@
 """Changes of tickets, each within the caller's transaction."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy import func, insert, select
 from sqlmodel import Session
 
 from services.support import daily, due
@@ -13,10 +15,11 @@ from services.support.errors import (
     ClosedForGood,
     OwnerOnly,
     ReopenedTooOften,
+    StaffOnly,
     TicketLocked,
     TooManyOpenTickets,
 )
-from services.support.models import ATTACHMENTS, NUMBERS, TICKETS, Attachment, Ticket, TicketStep
+from services.support.models import ATTACHMENTS, NUMBERS, TICKET_TAGS, TICKETS, Attachment, Ticket, TicketStep
 from services.support.peers import Account, FoundFiles
 from services.support.schemas import CreateTicket
 from services.support.settings import Settings
@@ -27,7 +30,7 @@ from shared.clock import now
 from shared.data.database import insert_into
 from shared.lists.pagination import rows_of
 
-REOPENED_MAX = 20  # by its owner; without reopening, the steps of a ticket come to an end
+REOPENED_MAX = 20  # by its owner; so the steps of a ticket come to an end
 OWNERS_FIELDS = frozenset(("subject", "description"))
 
 
@@ -106,13 +109,11 @@ def attachments_of_replies(session: Session, reply_ids: Sequence[str]) -> dict[s
 
 
 def change(session: Session, settings: Settings, seen: Seen, changes: dict[str, Any], *, by: str) -> None:
-    """Change the content, which only its owner may do, or the priority and the category."""
-    ticket, of_owner = seen.ticket, OWNERS_FIELDS & changes.keys()
-    if of_owner and not seen.is_owner:
-        raise OwnerOnly("Only the owner may change the subject and the description.")
-    is_by_staff = seen.is_staff and not of_owner
-    if ticket.status == Status.CLOSED or (ticket.status != Status.OPEN and not is_by_staff):
-        raise TicketLocked(status_now=ticket.status)
+    """Change the subject and the description (its owner), the tags (staff), or the other fields (both)."""
+    ticket = seen.ticket
+    _require_changeable(seen, changes.keys())
+    if "tags" in changes:
+        set_tags(session, ticket, changes.pop("tags"))
     if "priority" in changes:
         due.change_priority(ticket, changes["priority"], settings, now())
         due.watch(ticket, now())
@@ -120,6 +121,27 @@ def change(session: Session, settings: Settings, seen: Seen, changes: dict[str, 
         setattr(ticket, name, value)
     ticket.touch()
     tell_changed(session, ticket, ticket.status, by)
+
+
+def _require_changeable(seen: Seen, fields: Collection[str]) -> None:
+    status, of_owner = seen.ticket.status, OWNERS_FIELDS.intersection(fields)
+    if "tags" in fields and not seen.is_staff:
+        raise StaffOnly("Only support staff may tag tickets.")
+    if of_owner and not seen.is_owner:
+        raise OwnerOnly("Only the owner may change the subject and the description.")
+    is_by_staff = seen.is_staff and not of_owner
+    if set(fields) != {"tags"} and (status == Status.CLOSED or (status != Status.OPEN and not is_by_staff)):
+        raise TicketLocked(status_now=status)
+
+
+def set_tags(session: Session, ticket: Ticket, tags: Sequence[str]) -> None:
+    """Replace the tags of a ticket, in the ticket itself and in the rows along which tickets are found."""
+    wanted = sorted(set(tags))
+    execute = session.connection().execute
+    execute(delete_from(TICKET_TAGS).where(TICKET_TAGS.c.id == ticket.id))
+    if wanted:
+        execute(insert(TICKET_TAGS), [{"tag": tag, "id": ticket.id} for tag in wanted])
+    ticket.tags = json.dumps(wanted)
 
 
 def delete(session: Session, seen: Seen) -> None:
@@ -153,7 +175,7 @@ def take_step(
 def require_reopenable(
     session: Session, settings: Settings, ticket: Ticket, to: Status, *, by_staff: bool
 ) -> None:
-    """Refuse to open an old ticket again. For its owner, it counts like a new ticket, and has an end."""
+    """Refuse to open an old ticket again. For its owner, this counts like a new ticket and is limited."""
     solved = ticket.resolved
     if solved is None or to in SOLVED:
         return

@@ -23,7 +23,7 @@ def peers_url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def listener(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A subscriber to all events of this service, which stay in the outbox, as it cannot be reached."""
+    """A subscriber to all events of this service. It cannot be reached, so they stay in the outbox."""
     subscribers = {**SUBSCRIBERS, "listener": Subscriber(NOWHERE, *OF_SUPPORT)}
     monkeypatch.setattr(app, "SUBSCRIBERS", subscribers)
 

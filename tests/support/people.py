@@ -49,6 +49,9 @@ class People:
         found: dict[str, Any] = response.json()
         return found
 
+    async def change(self, ticket: dict[str, Any], who: dict[str, str], **fields: Any) -> httpx.Response:
+        return await self.client.put(f"{TICKETS}/{ticket['id']}", json=fields, headers=who)
+
     async def move(
         self, ticket: dict[str, Any], who: dict[str, str], status: str, **headers: str
     ) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Due times: the clock stops while a ticket waits, and what has passed is told once."""
+"""Due times: the clock stops while a ticket waits, and a time that has passed is reported once."""
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta

@@ -86,8 +86,8 @@ async def test_a_limited_token_needs_the_scope_of_orders_to_review(people: Peopl
         ({"rating": 4.5}, "rating"),
         ({"title": ""}, "title"),
         ({"content": "x" * 5001}, "content"),
-        ({"resource_id": "laptop"}, "resource_id"),
-        ({"resource_type": "shop"}, "resource_type"),
+        ({"resource_id": "x" * 101}, "resource_id"),
+        ({"resource_type": "A shop"}, "resource_type"),
         ({"status": "approved"}, "status"),
     ],
 )
@@ -97,6 +97,69 @@ async def test_a_bad_field_is_named(people: People, fields: dict[str, Any], fiel
 
     assert response.status_code == 422
     assert [one["field"] for one in response.json()["errors"]] == [field]
+
+
+async def test_other_things_are_reviewed_without_buying_them_and_have_ratings_of_their_own(
+    people: People,
+) -> None:
+    product, long_id = new_id(), f"a course/{'x' * 91}"
+    _, who = buyer(product)
+    await approved(people, who, product, rating=1)
+    await approved(people, people.stranger, product, resource_type="course", rating=5)
+    await approved(people, people.stranger, long_id, resource_type="course", rating=2)
+    body = {"resource_type": "course", "resource_id": product, **TEXT}
+    again = await people.client.post(REVIEWS, json=body, headers=people.stranger)
+    courses = (await people.client.get(f"{REVIEWS}?resource_type=course")).json()
+    query = {"resource_type": "course", "resource_id": long_id}
+    listed = await people.client.get(REVIEWS, params=query)
+    old = await people.client.get("/classic/reviews", params=query)
+    of_product, of_course = (
+        await rating(people, product),
+        await rating(people, f"{product}?resource_type=course"),
+    )
+    no_product = {**body, "resource_type": "product", "resource_id": "../../orders"}
+    refused = await people.client.post(REVIEWS, json=no_product, headers=people.stranger)
+
+    assert (again.status_code, again.json()["code"]) == (409, "already_reviewed")
+    assert [one["resource_id"] for one in courses] == [long_id, product]
+    assert [one["rating"] for one in listed.json()] == [2]
+    assert listed.headers["page-extras"] == "total=1, rating_sum=2, average_rating=2.000"
+    assert [one["resource_id"] for one in old.json()["reviews"]] == [long_id]
+    assert (of_product["sum"], of_course["sum"]) == (1, 5)
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_bought")
+
+
+async def test_operators_choose_what_is_reviewed_and_whether_moderators_come_first(
+    settings: Settings,
+) -> None:
+    chosen = settings.model_copy(update={"review_types": "product,course", "reviews_auto_approve": True})
+    async with running(create_app, chosen) as client:
+        people = People(client)
+        await people.hire()
+        body = {"resource_type": "shop", "resource_id": "1", **TEXT}
+        refused = await client.post(REVIEWS, json=body, headers=people.stranger)
+        review = await write(people, people.stranger, "1", resource_type="course")
+        path = f"{REVIEWS}/{review['id']}"
+        changed = await client.put(path, json={**TEXT, "rating": 1}, headers=people.stranger)
+        hidden = await decide(people, changed.json(), "hidden")
+        deletions = [await client.delete(path, headers=people.stranger)]
+        later = await client.put(path, json=TEXT, headers=people.stranger)
+        deletions.append(await client.delete(path, headers=people.stranger))
+        deletions.append(await client.delete(f"/classic/reviews/{review['id']}", headers=people.stranger))
+        other = await write(people, people.owner, "1", resource_type="course")
+        deleted = await client.delete(f"{REVIEWS}/{other['id']}", headers=people.owner)
+        kept = (await client.get(path, headers=people.agent)).status_code
+        await delete_account(client, review["user_id"])
+
+        codes = [(one.status_code, one.json().get("code")) for one in deletions]
+        assert codes == 3 * [(409, "review_locked")], "it would be published once it is written again"
+        assert (deleted.status_code, kept) == (204, 200)
+        assert (await client.get(path, headers=people.agent)).status_code == 404, "the account was deleted"
+        assert [one["field"] for one in refused.json()["errors"]] == ["resource_type"]
+        assert refused.status_code == 422
+        assert (review["status"], changed.json()["status"]) == ("approved", "approved")
+        assert (hidden.status_code, later.json()["status"]) == (200, "pending"), "a moderator had hidden it"
+        assert (await rating(people, "1?resource_type=course"))["count"] == 0
 
 
 @pytest.mark.parametrize("state", ["pending", "rejected", "hidden"])

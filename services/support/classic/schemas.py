@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from services.support.review_schemas import ResourceId, ResourceType
 from services.support.schemas import Category, ChangeTicket, Content, Description, Subject
 from services.support.states import Priority, Status
 from shared.http.schemas import Id, Input, Output, example
@@ -69,8 +70,8 @@ class TicketsByNumber(OwnTicketsByNumber):
 
 
 class ReviewsByNumber(ByNumber):
-    resource_type: Literal["product"] = Field(description="What was reviewed.")
-    resource_id: Id = Field(description="The reviewed product.")
+    resource_type: ResourceType = Field(description="The kind of what was reviewed.")
+    resource_id: ResourceId = Field(description="What was reviewed.")
 
 
 class NewTicket(Input):

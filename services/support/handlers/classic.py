@@ -36,7 +36,7 @@ from services.support.peers import (
     find_account,
     find_purchase,
 )
-from services.support.review_schemas import ChangeReview, WriteReview
+from services.support.review_schemas import ChangeReview, WriteReview, key_of
 from services.support.schemas import CreateTicket, WriteReply
 from services.support.settings import Settings
 from services.support.states import ReviewStatus, Status
@@ -153,10 +153,11 @@ def _for_staff(session: Session, caller: Caller, ticket_id: str) -> desk.Seen:
 
 
 def list_classic_reviews(query: ReviewsByNumber, session: Session) -> ReviewPage:
-    """List the approved reviews of a product, newest first."""
-    scope = {"resource_type": query.resource_type, "resource_id": query.resource_id}
-    rows, total = page_of(session, REVIEWS, [{**scope, "status": str(ReviewStatus.APPROVED)}], query)
-    average = ratings.show(session, query.resource_id).average
+    """List the approved reviews of a thing, newest first."""
+    key = key_of(query.resource_type, query.resource_id)
+    scope = {**key._asdict(), "status": str(ReviewStatus.APPROVED)}
+    rows, total = page_of(session, REVIEWS, [scope], query)
+    average = ratings.show(session, key).average
     return ReviewPage(
         reviews=[OldReview.of(row) for row in rows],
         average_rating=Decimal(0) if average is None else average,
@@ -170,13 +171,13 @@ def show_classic_review(review_id: Id, caller: Caller | None, session: Session) 
 
 
 async def find_classic_order(body: WriteReview, request: Request, caller: Caller, orders: Orders) -> Purchase:
-    return await find_purchase(body.resource_id, request, caller, orders)
+    return await find_purchase(body.key, request, caller, orders)
 
 
 def write_classic_review(
     body: WriteReview, purchase: Purchase, caller: Caller, session: Session, settings: Settings
 ) -> OldReview:
-    """Review a product that you have bought."""
+    """Review a product that you have bought, or something else."""
     if not purchase.is_made:
         raise NotBought
     return OldReview.of(reviews.write(session, settings, caller.id, body).model_dump())
@@ -193,10 +194,10 @@ def change_classic_review(
     return OldReview.of(review.model_dump())
 
 
-def delete_classic_review(review_id: Id, caller: Caller, session: Session) -> Done:
+def delete_classic_review(review_id: Id, caller: Caller, session: Session, settings: Settings) -> Done:
     """Delete a review of yours."""
     review = reviews.find(session, caller, review_id, lock=True)
     if review.user_id != caller.id:
         raise NotFound
-    reviews.remove(session, review)
+    reviews.remove_own(session, settings, review)
     return Done()

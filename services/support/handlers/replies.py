@@ -6,7 +6,7 @@ from starlette.requests import Request
 from services.support import desk, replies
 from services.support.errors import StaffOnly
 from services.support.peers import Files, FoundFiles, find_files
-from services.support.schemas import ReplyOut, WriteReply
+from services.support.schemas import EditReply, ReplyOut, WriteReply
 from services.support.settings import Settings
 from shared.caller import Caller
 from shared.events import Trail
@@ -27,7 +27,7 @@ def reply_to_ticket(
     settings: Settings,
     trail: Trail,
 ) -> ReplyOut:
-    """Reply to a ticket. A reply of the owner opens it again, one of staff makes it wait for the owner.
+    """Reply to a ticket. A reply of the owner reopens the ticket; one of staff makes it wait for the owner.
 
     With `keep_status`, a reply of staff leaves the status as it is. An `internal` note is for staff only, and
     changes neither the ticket nor its ETag.
@@ -38,6 +38,24 @@ def reply_to_ticket(
     found.require_all()
     trail.add(internal=body.internal)
     return replies.write(session, settings, seen, caller.id, body, found)
+
+
+def edit_reply(
+    ticket_id: Id,
+    reply_id: Id,
+    body: EditReply,
+    caller: Caller,
+    session: Session,
+    settings: Settings,
+    trail: Trail,
+) -> ReplyOut:
+    """Correct a reply of yours within `EDIT_MINUTES` (15).
+
+    `edited` tells readers when that was; nobody is notified again.
+    """
+    seen = desk.find(session, caller, ticket_id, lock=True)
+    trail.add(reply_id=reply_id)
+    return replies.edit(session, settings, seen, reply_id, caller.id, body.content)
 
 
 def list_replies(ticket_id: Id, query: PageQuery, caller: Caller, session: Session) -> Page[ReplyOut]:

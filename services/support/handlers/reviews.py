@@ -1,5 +1,9 @@
 """Handlers of reviews and their moderation."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
 from sqlmodel import Session
 from starlette.requests import Request
 
@@ -14,11 +18,14 @@ from services.support.review_schemas import (
     ListForModeration,
     ListReviews,
     Moderate,
+    RatingOf,
     RatingOut,
     ReportOut,
     ReportReview,
+    ResourceId,
     ReviewOut,
     WriteReview,
+    key_of,
 )
 from services.support.settings import Settings
 from services.support.states import ReviewStatus
@@ -27,17 +34,18 @@ from shared.errors import NotFound
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
-from shared.lists.pagination import PageQuery, paginate_equal
+from shared.lists.pagination import PageQuery, paginate, paginate_equal
 
 
 def list_reviews(query: ListReviews, caller: Caller | None, session: Session) -> Page[ReviewOut]:
-    """List approved reviews, newest first; with those of one product comes its rating."""
-    wanted = {"status": str(ReviewStatus.APPROVED)}
-    if query.resource_id is not None:
-        wanted = {"resource_type": PRODUCT, "resource_id": query.resource_id, **wanted}
-    page = _page(session, wanted, query, caller)
-    if query.resource_id is not None:
-        page.extras = ratings.show(session, query.resource_id).extras
+    """List approved reviews, newest first; with those of one thing comes its rating."""
+    wanted, kind = {"status": str(ReviewStatus.APPROVED)}, query.resource_type
+    if query.resource_id is None:
+        checked = [] if kind is None else [REVIEWS.c.resource_type == kind]
+        return _page(session, wanted, query, caller, checked)
+    key = key_of(kind or PRODUCT, query.resource_id)
+    page = _page(session, {**key._asdict(), **wanted}, query, caller)
+    page.extras = ratings.show(session, key).extras
     return page
 
 
@@ -53,28 +61,36 @@ def list_reviews_to_moderate(query: ListForModeration, caller: Caller, session: 
 
 
 def _page(
-    session: Session, wanted: dict[str, str], query: PageQuery, caller: Caller | None
+    session: Session,
+    wanted: dict[str, str],
+    query: PageQuery,
+    caller: Caller | None,
+    checked: Sequence[ColumnElement[bool]] = (),
 ) -> Page[ReviewOut]:
     by_staff, reader = desk.is_staff(session, caller), None if caller is None else caller.id
-    return paginate_equal(
-        *(session, REVIEWS, wanted, query),
-        lambda row: ReviewOut.of(row, reader=reader, by_staff=by_staff),
-    )
+
+    def make(row: dict[str, Any]) -> ReviewOut:
+        return ReviewOut.of(row, reader=reader, by_staff=by_staff)
+
+    if not checked:
+        return paginate_equal(session, REVIEWS, wanted, query, make)
+    found = select(REVIEWS).where(*(REVIEWS.c[name] == value for name, value in wanted.items()))
+    return paginate(session, found, REVIEWS.c.id, query, make, checked=checked)
 
 
-def show_rating(resource_id: Id, session: Session) -> RatingOut:
-    """Show the rating of a product, counted from its approved reviews."""
-    return ratings.show(session, resource_id)
+def show_rating(resource_id: ResourceId, query: RatingOf, session: Session) -> RatingOut:
+    """Show the rating of a thing, by default of a product, counted from its approved reviews."""
+    return ratings.show(session, key_of(query.resource_type, resource_id))
 
 
 async def find_order(body: WriteReview, request: Request, caller: Caller, orders: Orders) -> Purchase:
-    return await find_purchase(body.resource_id, request, caller, orders)
+    return await find_purchase(body.key, request, caller, orders)
 
 
 def write_review(
     body: WriteReview, purchase: Purchase, caller: Caller, session: Session, settings: Settings
 ) -> ReviewOut:
-    """Review a product that you have bought. The review is shown once a moderator has approved it."""
+    """Review a product that you have bought, or something else. The review is shown once it is approved."""
     if not purchase.is_made:
         raise NotBought
     return _shown(session, reviews.write(session, settings, caller.id, body), caller)
@@ -102,13 +118,19 @@ def change_review(
     return _shown(session, review, caller)
 
 
-def delete_review(review_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
+def delete_review(
+    review_id: Id, caller: Caller, if_match: IfMatch, session: Session, settings: Settings
+) -> None:
     """Delete a review of yours; staff may delete any."""
     review = reviews.find(session, caller, review_id, lock=True)
-    if review.user_id != caller.id and not desk.is_staff(session, caller):
+    by_staff = desk.is_staff(session, caller)
+    if review.user_id != caller.id and not by_staff:
         raise NotFound
     if_match.check(review.version)
-    reviews.remove(session, review)
+    if by_staff:
+        reviews.remove(session, review)
+    else:
+        reviews.remove_own(session, settings, review)
 
 
 def moderate_review(

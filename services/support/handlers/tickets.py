@@ -52,8 +52,10 @@ def list_tickets(query: ListTickets, caller: Caller, session: Session) -> Page[T
     by_staff = desk.is_staff(session, caller)
     if query.user_id not in (None, caller.id) and not by_staff:
         raise NotFound
+    if query.tag is not None and not by_staff:
+        raise StaffOnly("Only support staff see tags.")
     owner = query.user_id or (None if by_staff else caller.id)
-    filters = {"user_id": owner, "assigned_to": query.assigned_to, **_filters(query)}
+    filters = {"user_id": owner, "assigned_to": query.assigned_to, "tag": query.tag, **_filters(query)}
     return listing.find(session, query, filters, for_staff=by_staff)
 
 
@@ -81,7 +83,10 @@ def change_ticket(
     settings: Settings,
     trail: Trail,
 ) -> TicketWithFiles:
-    """Change a ticket: its owner while it is open; staff the priority and the category until it is closed."""
+    """Change a ticket: its owner while it is open; staff the priority and the category until it is closed.
+
+    `tags` are for staff, in every state, and replace the ticket's tags.
+    """
     seen = desk.find(session, caller, ticket_id, lock=True)
     ticket, changes = seen.ticket, body.changes()
     if_match.check(ticket.version)
