@@ -1,13 +1,12 @@
 // @ts-check
 // The start: who is signed in, which page the address names, and the shell around it.
 
-import { dock, fault, isAdmin, me, setTheme, start } from "./core/app_state.js";
+import { dock, fault, follow, isAdmin, me, setTheme, start } from "./core/app_state.js";
 import { addCommands, listen } from "./core/keys.js";
-import { follow } from "./core/live.js";
 import { followLinks, go, here, href, place } from "./core/router.js";
 import { html, render, signal, useEffect } from "./core/view.js";
 import { BottomBar, CannotStart, Expired, Sidebar, Toasts, Topbar } from "./parts/shell.js";
-import { Failure, Page } from "./parts/ui.js";
+import { Failure, isNarrow, Page } from "./parts/ui.js";
 
 /** @typedef {import("./parts/shell.js").PageEntry & {load: () => Promise<any>}} Entry */
 // One line per screen, in the order of the sidebar. `sheet` loads the styles of the screen, `pages/<name>.css`, with its module.
@@ -21,11 +20,17 @@ const PAGES = [
   { name: "tickets", label: "Tickets", icon: "tickets", group: "Work", chord: "t", onPhone: true, finds: ["/tickets/", "subject"], load: () => withSheet("tickets", import("./pages/tickets.js")) },
   { name: "reviews", label: "Reviews", icon: "star", group: "Work", chord: "r", isForAdmins: true, finds: ["/reviews/", "title"], load: () => import("./pages/reviews.js") },
   { name: "notifications", label: "Notifications", icon: "bell", group: "Work", chord: "b", load: () => import("./pages/notifications.js") },
+  { name: "team", label: "Team", icon: "team", group: "Work", chord: "m", load: () => import("./pages/team.js") },
   { name: "workspaces", label: "WorkSpaces", icon: "system", group: "Machines", chord: "w", load: () => import("./pages/workspaces.js") },
-  { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", load: () => import("./pages/audit.js") },
+  { name: "terminals", label: "Terminals", icon: "terminal", group: "Machines", chord: "x", load: () => withSheet("terminals", import("./pages/terminals.js")) },
+  { name: "audit", label: "Audit", icon: "audit", group: "Trust", chord: "a", load: () => withSheet("audit", import("./pages/audit.js")) },
+  { name: "access", label: "Tokens and apps", icon: "sessions", group: "Trust", chord: "k", load: () => withSheet("access", import("./pages/access.js")) },
   { name: "gateway", label: "Gateway", icon: "gateway", group: "Run", chord: "g", isForAdmins: true, load: () => import("./pages/gateway.js") },
+  { name: "events", label: "Events", icon: "events", group: "Run", chord: "e", isForAdmins: true, load: () => import("./pages/events.js") },
   { name: "users", label: "Users", icon: "users", group: "Run", chord: "u", isForAdmins: true, load: () => import("./pages/users.js") },
   { name: "clients", label: "Clients", icon: "lock", group: "Run", chord: "c", isForAdmins: true, load: () => import("./pages/clients.js") },
+  { name: "start", label: "First steps", icon: "info", group: "Go", chord: "1", isForAdmins: true, isHidden: true, load: () => import("./pages/start.js") },
+  { name: "settings", label: "Settings", icon: "settings", group: "Run", chord: "s", load: () => import("./pages/settings.js") },
 ];
 
 /** The component of the page that is shown. @type {import("./core/view.js").Signal<any>} */
@@ -35,7 +40,7 @@ const overlay = signal(null);
 
 const allowed = () => PAGES.filter((one) => !one.isForAdmins || isAdmin.value);
 
-/** The module of a screen, once its styles are here as well. @param {string} name @param {Promise<any>} module */
+/** Resolves to the module of a screen once its styles are loaded as well. @param {string} name @param {Promise<any>} module */
 async function withSheet(name, module) {
   const address = new URL(`./pages/${name}.css`, import.meta.url).href;
   if (!document.querySelector(`link[href="${address}"]`)) {
@@ -68,7 +73,7 @@ async function show() {
 const NothingHere = () => html`<${Page} title="Nothing here"><div class="card"><div class="empty"><h2>There is no page at this address</h2>
   <p>The link may be old, or it leads to a page that your role does not have.</p><div class="btns"><a class="btn" href=${href("dashboard")}>Go to the start</a></div></div></div><//>`;
 
-const NotLoaded = () => html`<${Page} title="Not loaded"><${Failure} error=${null} unharmed="This page could not be loaded. Load the console anew." retry=${() => location.reload()} /><//>`;
+const NotLoaded = () => html`<${Page} title="Not loaded"><${Failure} error=${null} unharmed="This page could not be loaded. Reload the console." retry=${() => location.reload()} /><//>`;
 
 /** @param {string} name @param {() => Promise<any>} load */
 const open = (name, load) => load().then((module) => { overlay.value = module[name]; });
@@ -108,14 +113,14 @@ function App() {
   useEffect(() => { if (isSignedIn) show(); }, [isSignedIn, page]);
   if (fault.value) return html`<${CannotStart} />`;
   if (!isSignedIn) return null;
-  // Until its module is here, the previous page must not read the address of the next one.
+  // The previous page must not read the address of the next one while the next one is loading.
   const Overlay = overlay.value, { component: Shown = null, title = "" } = shown.value?.at === page ? shown.value : {};
   return html`<a class="skip" href="#main">Skip to content</a>
-    <${Sidebar} pages=${allowed()} />
+    ${!isNarrow.value && html`<${Sidebar} pages=${allowed()} />`}
     <${Topbar} title=${title} />
     <${Expired} />
     ${Shown ? html`<${Shown} key=${page} />` : html`<main id="main" tabindex="-1"></main>`}
-    <${BottomBar} pages=${allowed()} />
+    ${isNarrow.value && html`<${BottomBar} pages=${allowed()} />`}
     <${Toasts} />
     ${dock.value && html`<${dock.value} />`}
     ${Overlay && html`<${Overlay} pages=${allowed()} onClose=${() => { overlay.value = null; }} />`}`;
@@ -126,4 +131,7 @@ listen();
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 root.replaceChildren();
 render(html`<${App} />`, root);
+for (const link of document.querySelectorAll("link[rel=modulepreload]")) link.remove(); // they have done their work
+// While it is found out who is signed in, the page that the address names is loaded already.
+PAGES.find((one) => one.name === place.value.page)?.load().catch(() => {});
 start().finally(() => performance.mark("console-started"));

@@ -6,7 +6,7 @@ const PATIENCE_MS = 20_000;
 const SERVICES = /** @type {Record<string, string>} */ ({
   auth: "auth", users: "users", settings: "users", dashboard: "users", team: "users", orders: "orders",
   products: "orders", invoices: "orders", files: "files", audit: "audit", notifications: "notifications",
-  tickets: "support", reviews: "support", clients: "auth", oauth: "auth",
+  tickets: "support", reviews: "support", terminal: "terminal", clients: "auth", oauth: "auth",
   workspaces: "inventory", usage: "inventory", billing: "inventory", advice: "inventory", sync: "inventory", ai: "inventory", cloudtrail: "inventory",
 });
 const SIGN_IN_CODES = ["unauthenticated", "session_over", "invalid_token"];
@@ -28,7 +28,8 @@ export class Refused extends Error {
     this.requestId = problem.request_id ?? null;
     /** @type {FieldFault[]} */
     this.errors = problem.errors ?? [];
-    this.service = SERVICES[path.split(/[/?]/)[1]] ?? "The gateway";
+    const [, first, second] = path.split(/[/?]/);
+    this.service = first === "events" ? second : SERVICES[first] ?? "The gateway";
   }
 
   /** Whether the service, and not the request, is at fault. */
@@ -44,7 +45,7 @@ export class Refused extends Error {
 /** @type {(refused: Refused) => void} */
 let onSignedOut = () => {};
 
-/** Call this when a response says that the session is over. @param {(refused: Refused) => void} callback */
+/** Call `callback` when a response says that the session is over. @param {(refused: Refused) => void} callback */
 export function whenSignedOut(callback) {
   onSignedOut = callback;
 }

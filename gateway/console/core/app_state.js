@@ -1,5 +1,5 @@
 // @ts-check
-// What the whole console knows: who is signed in, what to tell them, how it looks.
+// What the whole console knows: who is signed in, what to tell them, what is new, how it looks.
 
 import { get, whenSignedOut } from "./api.js";
 import { here } from "./router.js";
@@ -23,7 +23,7 @@ export const toasts = signal([]);
 export const dock = signal(null);
 /** The number of unread notifications; null while it is unknown. @type {import("./view.js").Signal<number | null>} */
 export const unread = signal(null);
-/** Since when the list in view cannot be refreshed; 0 while it is current, null if nothing refreshes. @type {import("./view.js").Signal<number | null>} */
+/** The time since which refreshing the list in view fails; 0 while the list is current, null if no list refreshes. @type {import("./view.js").Signal<number | null>} */
 export const staleSince = signal(null);
 /** Ticks every half minute, so that ages stay true. */
 export const now = signal(Date.now());
@@ -73,7 +73,7 @@ export function setTheme(name) {
   document.documentElement.dataset.theme = name;
   try {
     localStorage.setItem("theme", name);
-  } catch { /* storage is switched off: it lasts until the page is loaded again */ }
+  } catch { /* storage is switched off: the theme lasts until the page is reloaded */ }
 }
 
 const DRAFTS = "gatehouse.draft.";
@@ -110,5 +110,48 @@ export function draft(name) {
         sessionStorage.removeItem(key);
       } catch { /* storage is switched off */ }
     },
+  };
+}
+
+// One stream of notifications. Only a visible tab holds it: browsers allow six connections to a host at once.
+
+/** Whether the stream is open, so that notifications arrive at once. */
+export const isLive = signal(false);
+
+/** @type {EventSource | null} */
+let stream = null;
+const followers = /** @type {Set<() => void>} */ (new Set());
+
+/** Call `callback` whenever a notification arrives; returns the function that stops the calls. @param {() => void} callback */
+export function onNews(callback) {
+  followers.add(callback);
+  return () => { followers.delete(callback); };
+}
+
+function open() {
+  stream = new EventSource("/notifications/stream");
+  stream.addEventListener("open", () => { isLive.value = true; });
+  stream.addEventListener("error", () => { isLive.value = false; });
+  stream.addEventListener("unread", (event) => { unread.value = JSON.parse(event.data).count; });
+  stream.addEventListener("notification", () => followers.forEach((callback) => callback()));
+}
+
+/** Follow the notifications while the tab is visible; returns the function that stops following. */
+export function follow() {
+  const sync = () => {
+    if (!document.hidden) {
+      if (!stream || stream.readyState === EventSource.CLOSED) open();
+      return;
+    }
+    stream?.close();
+    stream = null;
+    isLive.value = false;
+  };
+  sync();
+  document.addEventListener("visibilitychange", sync);
+  return () => {
+    document.removeEventListener("visibilitychange", sync);
+    stream?.close();
+    stream = null;
   };
 }

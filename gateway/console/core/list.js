@@ -2,8 +2,7 @@
 // Lists by cursor, and single things: loaded, refreshed without moving anything, and never blanked by a fault.
 
 import { get } from "./api.js";
-import { staleSince } from "./app_state.js";
-import { onNews } from "./live.js";
+import { onNews, staleSince } from "./app_state.js";
 import { signal, useEffect, useMemo } from "./view.js";
 
 const REFRESH_MS = 30_000;
@@ -11,9 +10,10 @@ const REFRESH_MS = 30_000;
 /** @typedef {{id: string} & Record<string, any>} Row */
 
 export class List {
-  /** @param {string} path */
-  constructor(path) {
+  /** @param {string} path @param {(row: any) => Row} [shape] */
+  constructor(path, shape) {
     this.path = path;
+    this.shape = shape;
     /** @type {import("./view.js").Signal<Row[] | null>} null until the first page is here */
     this.rows = signal(null);
     /** @type {import("./view.js").Signal<any>} */
@@ -21,11 +21,13 @@ export class List {
     /** @type {import("./view.js").Signal<string | null>} */
     this.next = signal(null);
     this.isLoading = signal(false);
-    /** Rows that arrived since; shown when the person asks for them. @type {import("./view.js").Signal<Row[]>} */
+    /** Rows that arrived since the last load; shown when the person asks for them. @type {import("./view.js").Signal<Row[]>} */
     this.fresh = signal([]);
     /** The tag of the first page: while it is the same, refreshing costs little and is not recorded. @type {string | null} */
     this.etag = null;
     this.abort = new AbortController();
+    /** The ids of the rows, as long as `rows` holds the same ones: collecting them anew for each page would grow with the list. */
+    this.known = { rows: /** @type {Row[] | null} */ (null), ids: /** @type {Set<string>} */ (new Set()) };
   }
 
   load() {
@@ -41,13 +43,16 @@ export class List {
     const next = this.next.value;
     if (!next || this.isLoading.value) return undefined;
     return this.#fetch(next, (data, following) => {
-      const known = new Set(this.rows.value?.map((row) => row.id));
-      this.rows.value = [...(this.rows.value ?? []), ...data.filter((row) => !known.has(row.id))];
+      const rows = this.rows.value ?? [], ids = this.known.rows === rows ? this.known.ids : new Set(rows.map((row) => row.id));
+      const added = data.filter((row) => !ids.has(row.id));
+      for (const row of added) ids.add(row.id);
+      this.known = { rows: [...rows, ...added], ids };
+      this.rows.value = this.known.rows;
       this.next.value = following;
     });
   }
 
-  /** Show what arrived since. */
+  /** Show the rows that arrived since the last load. */
   showFresh() {
     this.rows.value = [...this.fresh.value, ...(this.rows.value ?? [])];
     this.fresh.value = [];
@@ -65,13 +70,18 @@ export class List {
     this.rows.value = this.rows.value?.filter((one) => one.id !== id) ?? null;
   }
 
+  /** Rows have an id; that of some lists has another name. @param {any[]} data @returns {Row[]} */
+  #rows(data) {
+    return this.shape ? data.map(this.shape) : data;
+  }
+
   /** @param {string} path @param {(data: Row[], next: string | null, etag: string | null) => void} then */
   async #fetch(path, then) {
     this.isLoading.value = true;
     this.error.value = null;
     try {
       const { data, next, etag } = await get(path, { signal: this.abort.signal });
-      then(data, next, etag);
+      then(this.#rows(data), next, etag);
     } catch (error) {
       if (!this.abort.signal.aborted) this.error.value = error;
     } finally {
@@ -83,13 +93,14 @@ export class List {
   async refresh() {
     if (document.hidden || this.rows.value === null || this.isLoading.value) return;
     try {
-      const { data, etag, status } = await get(this.path, { known: this.etag, signal: this.abort.signal });
+      const { data: found, etag, status } = await get(this.path, { known: this.etag, signal: this.abort.signal });
       staleSince.value = 0;
       if (status === 304) return;
+      const data = this.#rows(found);
       const known = new Map([...this.fresh.value, ...(this.rows.value ?? [])].map((row) => [row.id, row]));
-      const arrived = data.filter((/** @type {Row} */ row) => !known.has(row.id));
+      const arrived = data.filter((row) => !known.has(row.id));
       if (arrived.length) this.fresh.value = [...arrived, ...this.fresh.value];
-      const changed = data.filter((/** @type {Row} */ row) => known.has(row.id) && JSON.stringify(known.get(row.id)) !== JSON.stringify(row));
+      const changed = data.filter((row) => known.has(row.id) && JSON.stringify(known.get(row.id)) !== JSON.stringify(row));
       for (const row of changed) this.put(row);
       this.etag = etag;
     } catch {
@@ -98,9 +109,9 @@ export class List {
   }
 }
 
-/** The list of a path; a new one when the path changes. @param {string} path @param {{refreshes?: boolean}} [how] @returns {List} */
-export function useList(path, { refreshes = true } = {}) {
-  const list = useMemo(() => new List(path), [path]);
+/** The list of a path; a new one when the path changes. @param {string} path @param {{refreshes?: boolean, shape?: (row: any) => Row}} [how] @returns {List} */
+export function useList(path, { refreshes = true, shape } = {}) {
+  const list = useMemo(() => new List(path, shape), [path]);
   useEffect(() => {
     list.load();
     if (!refreshes) return () => list.abort.abort();
@@ -124,12 +135,16 @@ export function useThing(path) {
     const data = signal(null);
     /** @type {import("./view.js").Signal<any>} */
     const error = signal(null);
+    let asked = 0;
     const load = async () => {
+      const number = ++asked, known = data.value;
       error.value = null;
       try {
-        data.value = path && (await get(path, { signal: abort.signal })).data;
+        const found = path && (await get(path, { signal: abort.signal })).data;
+        // What was saved or asked for meanwhile is newer than this answer.
+        if (number === asked && data.value === known) data.value = found;
       } catch (refused) {
-        if (!abort.signal.aborted) error.value = refused;
+        if (!abort.signal.aborted && number === asked) error.value = refused;
       }
     };
     return { data, error, load, abort };

@@ -1,5 +1,5 @@
 // @ts-check
-// Resumable uploads by tus 1.0: one after the other, in pieces. A broken one goes on where it stopped, even after a reload.
+// Resumable uploads by tus 1.0: one after the other, in pieces. An interrupted upload continues where it stopped, even after a reload.
 
 import { newKey } from "./api.js";
 import { isExpired, me } from "./app_state.js";
@@ -9,8 +9,8 @@ const PIECE = 4 * 1024 * 1024, TRIES_MAX = 6, WAIT_MS = 1_000, KEY = "gatehouse.
 const OVER = [404, 410]; // expired, or ended elsewhere: it starts anew
 
 /**
- * `offset` is what the service said that it stored, `sent` what the browser handed over, for display only. `isUnsure` after a fault: the service is asked first.
- * `waiting` for its turn, `sending`, `paused` by the person, `lost` until the person chooses the file again, `failed` or `done`.
+ * `offset` is how much the service has confirmed; `sent`, for display only, is how much the browser has handed over. `isUnsure` is set after a fault: the service is asked first.
+ * `state` is `waiting` for its turn, `sending`, `paused` by the person, `lost` until the person chooses the file again, `failed` or `done`.
  * @typedef {{key: string, name: string, size: number, modified: number, file: File | null, address: string, offset: number, sent: number, isUnsure: boolean, rate: number,
  *   state: "waiting" | "sending" | "paused" | "lost" | "failed" | "done", why: string}} Upload
  */
@@ -23,7 +23,7 @@ const followers = /** @type {Set<() => void>} */ (new Set());
 let request = null;
 let current = "";
 
-/** Call this when a file is complete; returns the function that ends it. @param {() => void} callback */
+/** Call `callback` when a file is complete; returns the function that stops the calls. @param {() => void} callback */
 export function onUploaded(callback) {
   followers.add(callback);
   return () => { followers.delete(callback); };
@@ -54,10 +54,10 @@ export function remember() {
     if (of !== me.value?.id || !Array.isArray(open)) return;
     uploads.value = [...uploads.value, ...open.filter((one) => !find(one.key)).map((one) => ({ ...one, file: null, sent: one.offset, isUnsure: true, rate: 0, state: "lost", why: "" }))];
     for (const { key } of open) whereIsIt(key).catch(() => {}); // how much arrived before the page was left
-  } catch { /* not what was written here */ }
+  } catch { /* the stored text is not what this function expects */ }
 }
 
-/** Upload files; a lost upload of the same file goes on. @param {Iterable<File>} files */
+/** Upload files; a lost upload of the same file continues. @param {Iterable<File>} files */
 export function add(files) {
   for (const file of files) {
     const lost = uploads.value.find((one) => one.state === "lost" && one.name === file.name && one.size === file.size && one.modified === file.lastModified);
@@ -159,7 +159,7 @@ async function whereIsIt(key) {
   change(key, stored(reply));
 }
 
-/** How much the service has, by its own word; nothing else may say so. @param {XMLHttpRequest} reply */
+/** How much the service has, as it says itself; no other source counts. @param {XMLHttpRequest} reply */
 function stored(reply) {
   const said = reply.getResponseHeader("Upload-Offset"), offset = Number(said);
   if (!said || !Number.isSafeInteger(offset)) throw Object.assign(new Error("files did not say how much it has."), { status: 0 });
@@ -170,7 +170,7 @@ function stored(reply) {
 const base64 = (text) => btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(""));
 
 /**
- * A request that tells how much was sent, which fetch cannot.
+ * A request that reports how much was sent, which fetch cannot do.
  * @param {string} method @param {string} path @param {Record<string, string>} headers @param {Blob} [body] @param {(sent: number) => void} [onSent] @returns {Promise<XMLHttpRequest>}
  */
 function send(method, path, headers, body, onSent) {

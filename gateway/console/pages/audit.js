@@ -8,9 +8,8 @@ import { addCommands } from "../core/keys.js";
 import { useList } from "../core/list.js";
 import { go, hrefWith, place } from "../core/router.js";
 import { html, useEffect, useMemo, useState } from "../core/view.js";
-import { later } from "../parts/later.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
+import { Ago, Empty, Icon, later, Page, State } from "../parts/ui.js";
 
 const AuditDrawer = later(() => import("./audit_drawer.js"), "AuditDrawer");
 const SPANS = /** @type {Record<string, [string, number]>} */ ({ hour: ["last hour", 3_600], day: ["last 24 hours", 86_400], week: ["last 7 days", 604_800], month: ["last 30 days", 2_592_000] });
@@ -20,10 +19,10 @@ export default function Audit() {
   const { query } = place.value;
   const since = SPANS[query.since];
   const from = useMemo(() => since && new Date(Date.now() - since[1] * 1000).toISOString(), [query.since]);
-  // Reading the log is recorded as well, so this list is refreshed by hand: it would always find itself.
+  // Reading the log is recorded as well. An automatic refresh would always find its own record, so this list is refreshed by hand.
   const list = useList(withQuery("/audit/logs", { action: query.action, outcome: query.outcome, user_id: query.user, resource: query.resource, from }), { refreshes: false });
   useEffect(() => addCommands([{ id: "refresh", label: "Refresh this list", keys: "r", group: "Here", icon: "refresh", run: () => { list.load(); } }]), [list]);
-  const lead = isAdmin.value ? "Every action of everybody, in a log that nobody can change without notice." : "Everything that was done with your account.";
+  const lead = isAdmin.value ? "Every action of every account, in a log that nobody can change unnoticed." : "Everything that was done with your account.";
   const actions = html`<a class="btn" href="/audit/verifier" download><${Icon} name="download" />Verifier</a>
     <button class="btn" type="button" aria-busy=${String(list.isLoading.value)} onClick=${() => list.load()}><${Icon} name="refresh" />Refresh</button>`;
   return html`<${Page} title="Audit" lead=${lead} actions=${actions}>

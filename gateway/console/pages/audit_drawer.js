@@ -7,7 +7,9 @@ import { useThing } from "../core/list.js";
 import { hrefWith } from "../core/router.js";
 import { html } from "../core/view.js";
 import { Drawer, Facts } from "../parts/drawer.js";
-import { CopyId, Exact, Lines, State } from "../parts/ui.js";
+import { CopyId, Exact, later, Lines, State } from "../parts/ui.js";
+
+const ProofCheck = later(() => import("./audit_check.js"), "ProofCheck");
 
 /** @param {{id: string, list: import("../core/list.js").List}} props */
 export function AuditDrawer({ id, list }) {
@@ -39,6 +41,7 @@ function Content({ record }) {
       ${record.resource && html`<a class="btn sm" href=${narrow({ resource: record.resource })}>Records of this thing</a>`}
       ${record.user_id && isAdmin.value && html`<a class="btn sm" href=${narrow({ user: record.user_id })}>Records of this account</a>`}
       <a class="btn sm" href=${narrow({ action: record.action })}>The same action</a></div></section>
+    <section><h3>Proof</h3><${ProofCheck} record=${record} /></section>
     <section><h3>Trace</h3><${Facts} rows=${[
       ["Record", count(record.seq)],
       ["Request", record.request_id && html`<${CopyId} id=${record.request_id} what="the request id" />`],

@@ -88,7 +88,7 @@ const Content = ({ client }) => html`<section><h3 class="vh">Facts</h3><${Facts}
     ["Kind", kindOf(client)],
     ["About", client.description],
     ["Client id", html`<${CopyId} id=${client.client_id} what="the client id" />`],
-    ["Consent", !client.grant_types.includes("client_credentials") && (client.is_first_party ? "Not asked for, because it is ours" : "People are asked")],
+    ["Consent", !client.grant_types.includes("client_credentials") && (client.is_first_party ? "Not asked for, because this client is ours" : "People are asked")],
     ["Registered", html`<${Exact} at=${client.created} />`],
     ["Changed", client.updated !== client.created && html`<${Ago} at=${client.updated} ago />`],
   ]} /></section>

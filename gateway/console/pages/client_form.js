@@ -20,8 +20,8 @@ const KINDS = /** @type {Record<string, {word: string, grants: string[], isPubli
 const FIELDS = [
   { name: "name", label: "Name", maxlength: 100, autocomplete: "off", autofocus: true, help: "People read it where they allow access." },
   { name: "kind", label: "What it is", options: Object.entries(KINDS).map(([code, one]) => [code, one.word]) },
-  { name: "redirect_uris", label: "Redirect URIs", rows: 2, spellcheck: false, help: "One a line, only for apps that sign people in. They must be exact." },
-  { name: "scopes", label: "Scopes", autocomplete: "off", spellcheck: false, help: "With a space between them, such as: openid orders:read." },
+  { name: "redirect_uris", label: "Redirect URIs", rows: 2, spellcheck: false, help: "One per line, only for apps that sign people in. They must match exactly." },
+  { name: "scopes", label: "Scopes", autocomplete: "off", spellcheck: false, help: "Separated by spaces, such as: openid orders:read." },
   { name: "description", label: "Description", maxlength: 500, autocomplete: "off", help: "It may be left empty." },
 ];
 
@@ -49,7 +49,7 @@ export function ClientForm({ list, onSecret }) {
 /** @param {string} [text] */
 const split = (text) => (text ?? "").split(/\s+/).filter(Boolean);
 
-/** What the service says about the whole body, said at the field that it is about. @type {[RegExp, string, (found: RegExpExecArray) => string][]} */
+/** Messages of the service about the whole body, each shown at the field that it concerns. @type {[RegExp, string, (found: RegExpExecArray) => string][]} */
 const ABOUT = [
   [/^unknown scope ([^;]*)/, "scopes", (found) => `must be known, and ${found[1]} is not`],
   [/^authorization_code needs a redirect URI/, "redirect_uris", () => "must have at least one line, because this app signs people in"],

@@ -6,9 +6,8 @@ import { addCommands } from "../core/keys.js";
 import { useList } from "../core/list.js";
 import { go, hrefWith, place } from "../core/router.js";
 import { html, useEffect, useState } from "../core/view.js";
-import { later } from "../parts/later.js";
 import { Table } from "../parts/table.js";
-import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
+import { Ago, Empty, Icon, later, Page, State } from "../parts/ui.js";
 
 const ClientDrawer = later(() => import("./client_drawer.js"), "ClientDrawer"), ClientForm = later(() => import("./client_form.js"), "ClientForm");
 const ClientSecret = later(() => import("./client_secret.js"), "ClientSecret");

@@ -1,14 +1,14 @@
 // @ts-check
 // The dashboard, by role: a few figures that lead to the lists behind them, what needs a person, and what happened.
 
-import { isAdmin, me } from "../core/app_state.js";
+import { isAdmin, me, onNews } from "../core/app_state.js";
 import { count, money, nameOf, words } from "../core/format.js";
 import { useThing } from "../core/list.js";
-import { onNews } from "../core/live.js";
 import { href } from "../core/router.js";
-import { html, useEffect } from "../core/view.js";
+import { html, useEffect, useState } from "../core/view.js";
 import { Ago, Empty, Failure, Icon, Later, Lines, Page, State } from "../parts/ui.js";
 
+const AWAY = "gatehouse.first_steps", FEW = 5; // orders and files: a suite that has no more is new
 const COUNTED_MAX = 10_000, REFRESH_MS = 60_000, ROWS = 6;
 const IS_READING = /^(LIST|SHOW|COUNT|FOLLOW|VERIFY|PROVE|DOWNLOAD|OPEN|MARK)_/;
 
@@ -29,7 +29,7 @@ const upTo = (number) => (number === undefined ? "–" : number >= COUNTED_MAX ?
 
 export default function Dashboard() {
   const summary = useThing("/dashboard/summary"), orders = useThing(`/orders?limit=${ROWS}`);
-  const trail = useThing(`/audit/logs?limit=10${isAdmin.value ? "" : `&user_id=${me.value?.id}`}`), health = useThing(isAdmin.value ? "/health" : null);
+  const trail = useThing(`/audit/logs?limit=8${isAdmin.value ? "" : `&user_id=${me.value?.id}`}`), health = useThing(isAdmin.value ? "/health" : null);
   useEffect(() => {
     const again = () => { if (!document.hidden) [summary, orders, health].forEach((one) => one.load()); };
     const timer = setInterval(again, REFRESH_MS), quiet = onNews(again);
@@ -40,12 +40,34 @@ export default function Dashboard() {
   }, []);
   return html`<${Page} title="Dashboard">
     <${Needs} summary=${summary.data.value} health=${health.data.value} />
+    ${isAdmin.value && html`<${FirstSteps} sections=${summary.data.value?.sections} />`}
     <${Tiles} summary=${summary} />
     <div class="cols main-aside"><div class="stack">
       <${Recent} orders=${orders} />
       ${isAdmin.value && html`<${Services} health=${health} />`}
     </div><div class="stack"><${Activity} trail=${trail} /></div></div>
   <//>`;
+}
+
+/** Leads the admin of a new suite to what the suite lacks, until this hint is put away in this browser. @param {{sections: any}} props */
+function FirstSteps({ sections }) {
+  const [isAway, setAway] = useState(() => kept() === "away"), isNew = sections?.orders?.total < FEW && sections.files?.private + sections.files?.public < FEW;
+  const away = () => {
+    setAway(true);
+    kept("away");
+  };
+  return isNew && !isAway && html`<section class="banner info" aria-label="First steps"><${Icon} name="info" class="accent" /><div class="t"><b>This suite is new.</b> Six steps show what it can do.</div>
+    <div class="btns"><a class="btn sm" href=${href("start")}>Show first steps</a><button class="btn sm quiet" type="button" onClick=${away}>Put away</button></div></section>`;
+}
+
+/** @param {string} [value] */
+function kept(value) {
+  try {
+    if (value) localStorage.setItem(AWAY, value);
+    return localStorage.getItem(AWAY);
+  } catch {
+    return null; // storage is switched off
+  }
 }
 
 /** What needs a person. @param {{summary: any, health: any}} props */
@@ -56,7 +78,7 @@ function Needs({ summary, health }) {
   return html`${missing.length > 0 && html`<section class="banner bad" aria-label="Needs attention"><${Icon} name="error" class="bad" />
       <div class="t"><b>${missing.join(", ")} ${missing.length === 1 ? "does" : "do"} not respond.</b> Everything else works; their figures are left out until they are back.</div></section>`}
     ${overdue > 0 && html`<section class="banner warn" aria-label="Needs you"><${Icon} name="clock" class="warn" />
-      <div class="t"><b>${upTo(overdue)} ${overdue === 1 ? "ticket is" : "tickets are"} overdue.</b> Their owners wait for longer than was promised.</div></section>`}`;
+      <div class="t"><b>${upTo(overdue)} ${overdue === 1 ? "ticket is" : "tickets are"} overdue.</b> Their owners have waited longer than was promised.</div></section>`}`;
 }
 
 /** @param {{summary: any}} props */
@@ -97,13 +119,13 @@ function Services({ health }) {
   </section>`;
 }
 
-/** Changes, without everybody's reading. @param {{trail: any}} props */
+/** Changes only; records of reading are left out. @param {{trail: any}} props */
 function Activity({ trail }) {
   const rows = trail.data.value?.filter((/** @type {any} */ one) => !IS_READING.test(one.action)).slice(0, ROWS);
   return html`<section class="card"><header><h2>Just now</h2><a href=${href("audit")}>Audit</a></header>
     ${trail.error.value && !rows ? html`<div class="body"><${Failure} error=${trail.error.value} retry=${trail.load} /></div>`
       : !rows ? html`<div class="body"><${Lines} /></div>`
-      : !rows.length ? html`<p class="empty">Nothing but reading lately.</p>`
+      : !rows.length ? html`<p class="empty">No change among the newest records.</p>`
       : html`<div class="rows">${rows.map((/** @type {any} */ one) => html`<div key=${one.id}><${Icon} name=${one.outcome === "refused" ? "error" : "check"} class=${one.outcome === "refused" ? "bad" : ""} />
           <span class="t">${words(one.action)}<small>${one.outcome === "refused" ? `Refused with ${one.status}, ` : ""}<${Ago} at=${one.timestamp} ago />${one.user_id === me.value?.id ? `, ${nameOf(me.value ?? {})}` : ""}</small></span></div>`)}</div>`}
   </section>`;

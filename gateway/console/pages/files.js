@@ -10,10 +10,9 @@ import { hrefWith, place } from "../core/router.js";
 import { onUploaded } from "../core/uploads.js";
 import { html, useEffect, useRef, useState } from "../core/view.js";
 import { upload } from "../parts/dock.js";
-import { later } from "../parts/later.js";
 import { Search } from "../parts/search.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
+import { Ago, Empty, Icon, later, Page, State } from "../parts/ui.js";
 
 const FileDrawer = later(() => import("./file_drawer.js"), "FileDrawer");
 const KINDS = /** @type {Record<string, string>} */ ({ "image/*": "Images", "text/*": "Text", "application/pdf": "PDF", "video/*": "Video", "audio/*": "Audio" });
@@ -25,7 +24,7 @@ export default function Files() {
   const usage = useThing("/files/usage"), input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [isOver, setOver] = useState(false);
   useEffect(() => addCommands([{ id: "upload", label: "Upload files", keys: "n", group: "Here", icon: "upload", run: () => input.current?.click() }]), []);
-  // What one uploads oneself appears at once; what arrives otherwise is announced.
+  // A file uploaded here appears at once; a file that arrives in another way is announced.
   useEffect(() => onUploaded(async () => { usage.load(); await list.refresh(); list.showFresh(); }), [list]);
   useDrop(setOver);
   const actions = html`<button class=${`btn ${query.open ? "" : "primary"}`} type="button" onClick=${() => input.current?.click()}><${Icon} name="upload" />Upload files</button>
@@ -102,5 +101,5 @@ function nothing(query, isTrash) {
   if (isTrash) return html`<${Empty} icon="trash" title="The trash is empty"><p>Deleted files wait here and can be restored.</p><//>`;
   const filters = [query.q && `“${query.q}” in its name`, query.type && `the type ${KINDS[query.type] ?? query.type}`, query.visibility && `the visibility ${query.visibility}`].filter(Boolean).join(" and ");
   if (filters) return html`<${NothingMatches} noun="files" filters=${filters} clear=${hrefWith(NONE)} />`;
-  return html`<${Empty} icon="files" title="No files yet"><p>Drop files anywhere on this page, or choose them. A broken upload goes on where it stopped.</p><//>`;
+  return html`<${Empty} icon="files" title="No files yet"><p>Drop files anywhere on this page, or choose them. An interrupted upload continues where it stopped.</p><//>`;
 }

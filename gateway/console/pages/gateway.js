@@ -1,5 +1,5 @@
 // @ts-check
-// The gateway at work, for admins: its state, routes, targets, limits and latest errors. It is read, never changed.
+// The gateway at work, for admins: its state, routes, targets, limits, latest errors and backups. It is read, never changed.
 
 import { now } from "../core/app_state.js";
 import { age, counted } from "../core/format.js";
@@ -8,8 +8,7 @@ import { useThing } from "../core/list.js";
 import { hrefWith, place } from "../core/router.js";
 import { html, useEffect } from "../core/view.js";
 import { Facts } from "../parts/drawer.js";
-import { later } from "../parts/later.js";
-import { Ago, Failure, Icon, Lines, Page, State } from "../parts/ui.js";
+import { Ago, Failure, Icon, later, Lines, Page, State } from "../parts/ui.js";
 
 const REFRESH_MS = 15_000;
 const TABS = /** @type {Record<string, [string, any]>} */ ({
@@ -18,6 +17,7 @@ const TABS = /** @type {Record<string, [string, any]>} */ ({
   targets: ["Targets", later(() => import("./gateway_lists.js"), "Targets")],
   limits: ["Limits", later(() => import("./gateway_lists.js"), "Limits")],
   errors: ["Errors", later(() => import("./gateway_lists.js"), "Errors")],
+  backups: ["Backups", later(() => import("./gateway_backups.js"), "Backups")],
 });
 
 export default function Gateway() {
@@ -51,7 +51,7 @@ function Status({ status }) {
   if (!found) return status.error.value ? html`<${Failure} error=${status.error.value} retry=${status.load} />` : html`<${Lines} rows=${6} />`;
   const refused = found.workers.find((/** @type {any} */ one) => !one.reload.success);
   const load = (refused ?? found.workers[0])?.reload;
-  return html`${status.error.value && html`<${Failure} error=${status.error.value} retry=${status.load} unharmed="What you see is from before." />`}
+  return html`${status.error.value && html`<${Failure} error=${status.error.value} retry=${status.load} unharmed="What you see is from before this failure." />`}
     ${refused && html`<section class="banner bad" aria-label="Routes file"><${Icon} name="error" class="bad" /><div class="t"><b>The routes file has ${counted(load.faults.length, "fault")}.</b>
       The routes from before stay active. ${load.faults.map((/** @type {string} */ one) => html`<br /><code>${one}</code>`)}</div></section>`}
     <div class="cols main-aside"><section class="card"><header><h2>Workers</h2></header><${Workers} workers=${found.workers} /></section>

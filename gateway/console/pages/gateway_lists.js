@@ -12,7 +12,7 @@ const CODES_MAX = 8;
 
 export function Targets() {
   const list = useWhole("/gateway/targets", (data) => data.map((/** @type {any} */ one) => ({ ...one, id: `${one.worker} ${one.url}` })).sort(worstFirst));
-  return html`<${Table} caption="Targets, those that get no requests first" columns=${TARGETS} list=${list} noun="target" empty=${html`<${Empty} icon="gateway" title="No targets"><p>The routes file names no target.</p><//>`} />`;
+  return html`<${Table} caption="Targets; those that get no requests come first" columns=${TARGETS} list=${list} noun="target" empty=${html`<${Empty} icon="gateway" title="No targets"><p>The routes file names no target.</p><//>`} />`;
 }
 
 /** @param {any} a @param {any} b */

@@ -7,7 +7,7 @@ import { computed, signal, useEffect, useMemo } from "../core/view.js";
 const REFRESH_MS = 15_000;
 
 /**
- * A list as the table wants it, from one response. `rowsOf` gives every row an id.
+ * A list as the table expects it, from one response. `rowsOf` gives every row an id.
  * @param {string} path @param {(data: any) => any[]} rowsOf @param {any[]} [filters] what `rowsOf` depends on
  * @returns {any}
  */

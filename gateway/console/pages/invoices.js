@@ -7,9 +7,8 @@ import { amount, shortened, words } from "../core/format.js";
 import { useList } from "../core/list.js";
 import { href, hrefWith, place } from "../core/router.js";
 import { html } from "../core/view.js";
-import { later } from "../parts/later.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Ago, Empty, Page } from "../parts/ui.js";
+import { Ago, Empty, later, Page } from "../parts/ui.js";
 
 const InvoiceDrawer = later(() => import("./invoice_drawer.js"), "InvoiceDrawer");
 const KINDS = ["invoice", "credit_note"], YEARS = 5;
@@ -17,7 +16,7 @@ const KINDS = ["invoice", "credit_note"], YEARS = 5;
 export default function Invoices() {
   const { query } = place.value;
   const list = useList(withQuery("/invoices", { year: query.year, kind: query.kind, user_id: query.user }));
-  return html`<${Page} title="Invoices" lead="An invoice never changes. A credit note takes it back.">
+  return html`<${Page} title="Invoices" lead="An invoice never changes. A credit note cancels it.">
       <div class="stack mid"><${Filters} query=${query} />
         <${Table} caption="Invoices and credit notes, newest first" columns=${columns()} list=${list} noun="document" empty=${nothing(query)} /></div>
     <//>
@@ -28,7 +27,7 @@ export default function Invoices() {
 const columns = () => [
   { head: "Number", class: "c1 nowrap", cell: (row) => html`<a class="rowlink" href=${hrefWith({ open: row.id })}>${row.number}</a>` },
   { head: "Kind", class: "c4", cell: (row) => (row.kind === "invoice" ? html`<span class="muted">Invoice</span>` : html`<span class="badge warn">Credit note</span>`) },
-  ...(isAdmin.value ? [{ head: "Customer", class: "opt mono muted nowrap", cell: (/** @type {any} */ row) => html`<span title=${row.user_id}>${shortened(row.user_id)}</span>` }] : []),
+  ...(isAdmin.value ? [{ head: "Customer", class: "opt mono muted nowrap", title: (/** @type {any} */ row) => row.user_id, cell: (/** @type {any} */ row) => shortened(row.user_id) }] : []),
   { head: "Total", class: "num c2 nowrap", cell: (row) => html`<span class="faint">${row.currency} </span>${amount(row.total, row.currency)}` },
   { head: "Issued", class: "num muted nowrap c3", cell: (row) => html`<${Ago} at=${row.issued} />` },
 ];

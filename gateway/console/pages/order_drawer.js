@@ -79,7 +79,7 @@ function Content({ order, history }) {
       ${history.error.value ? html`<${Failure} error=${history.error.value} retry=${history.load} />` : steps ? html`<${Timeline} steps=${steps} />` : html`<${Lines} rows=${2} />`}</section>`;
 }
 
-/** Oneself by name; admins see others by name as well. @param {{id: string}} props */
+/** The customer: "You", or for admins a name. @param {{id: string}} props */
 function Customer({ id }) {
   const isMe = id === me.value?.id;
   const person = useThing(isMe || !isAdmin.value ? null : `/users/${id}`).data.value;
@@ -111,7 +111,7 @@ function Money({ order }) {
 
 const BILLABLE = ["confirmed", "shipped", "delivered"], CREDITABLE = ["cancelled", "returned"];
 
-/** Issues the invoice, or the credit note of an order that is off. @param {{order: any}} props */
+/** Issues the invoice, or the credit note of a cancelled or returned order. @param {{order: any}} props */
 function Papers({ order }) {
   const [isBusy, setBusy] = useState(false), [error, setError] = useState(/** @type {any} */ (null));
   const isOff = CREDITABLE.includes(order.status), kind = isOff ? "credit-note" : "invoice", word = isOff ? "credit note" : "invoice";
@@ -128,7 +128,7 @@ function Papers({ order }) {
     }
     setBusy(false);
   };
-  if (error?.code === "already_invoiced") return html`<p class="muted" role="status">There is one already. <a href=${`/orders/${order.id}/${kind}`} download>Download the ${word}</a></p>`;
+  if (error?.code === "already_invoiced") return html`<p class="muted" role="status">This order already has one. <a href=${`/orders/${order.id}/${kind}`} download>Download the ${word}</a></p>`;
   return html`<div class="stack tight">${error && html`<${Failure} error=${error} />`}
     <div class="btns"><button class="btn sm" type="button" aria-busy=${String(isBusy)} onClick=${() => isBusy || issue()}><${Icon} name="invoices" />Issue ${word}</button></div></div>`;
 }

@@ -7,8 +7,7 @@ import { useThing } from "../core/list.js";
 import { href } from "../core/router.js";
 import { html, useState } from "../core/view.js";
 import { Drawer, Facts } from "../parts/drawer.js";
-import { later } from "../parts/later.js";
-import { Ago, CopyId, Exact, Failure, Lines, State } from "../parts/ui.js";
+import { Ago, CopyId, Exact, Failure, later, Lines, State } from "../parts/ui.js";
 
 const form = () => import("./product_form.js");
 const EditProduct = later(form, "EditProduct"), MoveStock = later(form, "MoveStock"), OrderProduct = later(form, "OrderProduct");

@@ -56,14 +56,14 @@ export function EditProduct({ product, onDone, onStale, onAway }) {
     const wanted = /** @type {Record<string, any>} */ (bodyOf(values));
     const changes = Object.fromEntries(Object.entries(wanted).filter(([name, value]) => value !== opened[name]));
     if (!Object.keys(changes).length) return onAway();
-    // A price is read with its currency.
+    // The service reads a price together with its currency.
     if ("price" in changes) changes.currency = wanted.currency;
     try {
       const { data } = await put(`/products/${product.id}`, changes, { version: product.version });
       say(`Changed ${data.name}.`);
       onDone(data);
     } catch (error) {
-      if (/** @type {any} */ (error).status === 412) await onStale(); // saving again is then meant
+      if (/** @type {any} */ (error).status === 412) await onStale(); // whoever saves again has seen the new state
       throw error;
     }
     return undefined;
@@ -77,9 +77,9 @@ export function MoveStock({ product, onDone, onAway }) {
   /** @type {Field[]} */
   const fields = [
     { name: "kind", label: "What happened", options: [["receive", "Pieces arrived"], ["adjust", "The count is wrong"]], autofocus: true },
-    { name: "quantity", label: "Pieces", inputmode: "numeric", autocomplete: "off", help: "For a wrong count, the difference: −2 if two are missing." },
+    { name: "quantity", label: "Pieces", inputmode: "numeric", autocomplete: "off", help: "For a wrong count, enter the difference: −2 if two are missing." },
     { name: "location", label: "Place", maxlength: 64, autocomplete: "off" },
-    { name: "reason", label: "Reason", maxlength: 200, autocomplete: "off", help: "A wrong count needs one." },
+    { name: "reason", label: "Reason", maxlength: 200, autocomplete: "off", help: "Required for a wrong count." },
   ];
   /** @param {Record<string, string>} values @param {string} key */
   const send = async (values, key) => {

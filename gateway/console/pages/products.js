@@ -8,22 +8,25 @@ import { addCommands } from "../core/keys.js";
 import { useList } from "../core/list.js";
 import { go, hrefWith, place } from "../core/router.js";
 import { html, useEffect } from "../core/view.js";
-import { later } from "../parts/later.js";
+import { PickLink, usePicks } from "../parts/pick.js";
 import { Search } from "../parts/search.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Empty, Icon, Page, State } from "../parts/ui.js";
+import { Empty, Icon, later, Page, State } from "../parts/ui.js";
 
 const ProductDrawer = later(() => import("./product_drawer.js"), "ProductDrawer"), NewProduct = later(() => import("./product_form.js"), "NewProduct");
+const ProductsBulk = later(() => import("./products_bulk.js"), "ProductsBulk");
 const STATES = ["draft", "active", "archived"];
 
 export default function Products() {
   const { query } = place.value;
   const list = useList(withQuery("/products", { search: query.q, status: isAdmin.value ? query.status : "", low: query.low }));
   useEffect(() => (isAdmin.value ? addCommands([{ id: "product-new", label: "Add a product", keys: "n", group: "Here", icon: "plus", run: () => go(hrefWith({ do: "new" })) }]) : undefined), []);
+  const picks = usePicks(list, (row) => row.name, isAdmin.value);
   const actions = isAdmin.value && html`<a class=${`btn ${query.open ? "" : "primary"}`} href=${hrefWith({ do: "new" })}><${Icon} name="plus" />Add a product</a>`;
   return html`<${Page} title="Products" actions=${actions}>
-      <div class="stack mid"><${Filters} query=${query} />
-        <${Table} caption="Products, newest first" columns=${columns()} list=${list} noun="product" empty=${nothing(query)} /></div>
+      <div class="stack mid"><${Filters} query=${query} picks=${picks} />
+        ${picks.isOn && html`<${ProductsBulk} picks=${picks} list=${list} />`}
+        <${Table} caption="Products, newest first" columns=${picks.into(columns())} list=${list} noun="product" empty=${nothing(query)} /></div>
     <//>
     ${query.open && html`<${ProductDrawer} key=${query.open} id=${query.open} list=${list} />`}
     ${query.do === "new" && isAdmin.value && html`<${NewProduct} list=${list} />`}`;
@@ -44,12 +47,13 @@ function Stock({ of }) {
   return html`${of.low && html`<span class="badge warn">Low</span> `}${of.available === null ? "–" : count(of.available)}<span class="unit"> available</span>`;
 }
 
-/** @param {{query: Record<string, string>}} props */
-const Filters = ({ query }) => html`<div class="toolbar"><${Search} label="Search products" placeholder="Name or SKU" />
+/** @param {{query: Record<string, string>, picks: import("../parts/pick.js").Picks}} props */
+const Filters = ({ query, picks }) => html`<div class="toolbar"><${Search} label="Search products" placeholder="Name or SKU" />
   ${query.status && isAdmin.value && html`<${Chip} name="State" value=${words(query.status)} without=${hrefWith({ status: "", open: "" })} />`}
   ${query.low && html`<${Chip} name="Stock" value="low" without=${hrefWith({ low: "", open: "" })} />`}
   ${isAdmin.value && html`<${FilterMenu} id="filter-state" label="State" options=${STATES.map((one) => ({ word: words(one), href: hrefWith({ status: one, open: "" }) }))} />`}
   ${!query.low && html`<a class="chip add" href=${hrefWith({ low: "true", open: "" })}><${Icon} name="plus" />Low stock</a>`}
+  ${isAdmin.value && html`<${PickLink} picks=${picks} />`}
 </div>`;
 
 /** @param {Record<string, string>} query */

@@ -1,5 +1,5 @@
 // @ts-check
-// One review: what it says and about what, who reported it, and the decision. It needs If-Match, so that of two moderators one is told.
+// One review: what it says and about what, who reported it, and the decision. The decision needs If-Match, so that the second of two moderators learns that the first has decided.
 
 import { put } from "../core/api.js";
 import { say } from "../core/app_state.js";
@@ -77,14 +77,16 @@ async function takeBack(review, before, list) {
 
 /** @param {{review: any}} props */
 function Content({ review }) {
-  const product = useThing(`/products/${review.resource_id}`).data.value, author = useThing(`/users/${review.user_id}`).data.value;
+  const isProduct = review.resource_type === "product";
+  const product = useThing(isProduct ? `/products/${review.resource_id}` : null).data.value, author = useThing(`/users/${review.user_id}`).data.value;
   const reports = useThing(review.report_count ? `/reviews/${review.id}/reports` : null);
   return html`<section><p class="said">${review.content}</p></section>
     <section><h3 class="vh">Facts</h3><${Facts} rows=${[
       ["State", html`<${State} of=${review.status} />`],
       ["Reason", review.reason],
       ["Rating", `${review.rating} of 5 stars`],
-      ["Product", html`<a href=${href("products", { open: review.resource_id })}>${product?.name ?? shortened(review.resource_id)}</a>`],
+      isProduct ? ["Product", html`<a href=${href("products", { open: review.resource_id })}>${product?.name ?? shortened(review.resource_id)}</a>`]
+        : ["About", `${review.resource_type} ${review.resource_id}`],
       ["Author", html`<a href=${href("users", { open: review.user_id })}>${author ? nameOf(author) : shortened(review.user_id)}</a>`],
       ["Written", html`<${Exact} at=${review.created} />`],
       ["Helpful to", review.helpful_count],

@@ -1,14 +1,13 @@
 // @ts-check
-// Reviews that wait for a decision of staff, and those that were decided.
+// Reviews that wait for a decision by staff, and those that were decided.
 
 import { withQuery } from "../core/api.js";
 import { shortened, words } from "../core/format.js";
 import { useList } from "../core/list.js";
 import { hrefWith, place } from "../core/router.js";
 import { html } from "../core/view.js";
-import { later } from "../parts/later.js";
 import { Table } from "../parts/table.js";
-import { Ago, Empty, Page } from "../parts/ui.js";
+import { Ago, Empty, later, Page } from "../parts/ui.js";
 
 const ReviewDrawer = later(() => import("./review_drawer.js"), "ReviewDrawer");
 const STATES = ["pending", "approved", "rejected", "hidden"];
@@ -24,7 +23,7 @@ export default function Reviews() {
     ${query.open && html`<${ReviewDrawer} key=${query.open} id=${query.open} list=${list} />`}`;
 }
 
-/** Stars as a word as well, for those who hear them. @param {{rating: number}} props */
+/** Stars, and the rating in words for screen readers. @param {{rating: number}} props */
 const Stars = ({ rating }) => html`<span aria-hidden="true">${"★".repeat(rating)}<span class="faint">${"☆".repeat(5 - rating)}</span></span><span class="vh">${rating} of 5 stars</span>`;
 
 /** @type {import("../parts/table.js").Column[]} */
@@ -32,7 +31,7 @@ const COLUMNS = [
   { head: "Title", class: "c1 cut", cell: (row) => html`<a class="rowlink" href=${hrefWith({ open: row.id })}>${row.title}</a>` },
   { head: "Rating", class: "c3 nowrap", cell: (row) => html`<${Stars} rating=${row.rating} />` },
   { head: "Reports", class: "num opt", cell: (row) => (row.report_count ? html`<span class="badge bad">${row.report_count}</span>` : html`<span class="muted">0</span>`) },
-  { head: "Author", class: "opt mono muted nowrap", cell: (row) => html`<span title=${row.user_id}>${shortened(row.user_id)}</span>` },
+  { head: "Author", class: "opt mono muted nowrap", title: (row) => row.user_id, cell: (row) => shortened(row.user_id) },
   { head: "Age", class: "num muted nowrap c2", cell: (row) => html`<${Ago} at=${row.created} />` },
 ];
 

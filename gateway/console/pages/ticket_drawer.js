@@ -5,6 +5,7 @@ import { post, put } from "../core/api.js";
 import { isAdmin, me, say } from "../core/app_state.js";
 import { nameOf, shortened, words } from "../core/format.js";
 import { useList, useThing } from "../core/list.js";
+import { hrefWith } from "../core/router.js";
 import { html, useEffect, useState } from "../core/view.js";
 import { Attachments } from "../parts/attachments.js";
 import { Drawer, Facts } from "../parts/drawer.js";
@@ -19,10 +20,12 @@ const STEPS = /** @type {Record<string, {staff: [string, string][], owner: [stri
   resolved: { staff: [["closed", "Close"], ["open", "Reopen"]], owner: [["open", "Reopen"], ["closed", "Close"]] },
   closed: { staff: [["open", "Reopen"]], owner: [["open", "Reopen"]] },
 });
-// Steps between these count as nothing, so they can be taken back.
+// Steps between these states have no consequences, so they can be undone.
 const FREE = ["open", "in_progress", "waiting"];
 /** @type {import("../parts/form.js").Field[]} */
 const REPLY = [{ name: "content", label: "Reply", rows: 4 }], NOTE = [...REPLY, { name: "internal", label: "Internal note, for staff only", type: "checkbox" }];
+/** @type {import("../parts/form.js").Field[]} */
+const TAGS = [{ name: "tags", label: "Tags", help: "Words in lower case, separated by commas. Only staff see them." }];
 
 /** @param {{id: string, list: import("../core/list.js").List}} props */
 export function TicketDrawer({ id, list }) {
@@ -59,6 +62,13 @@ export function TicketDrawer({ id, list }) {
     const before = ticket.assigned_to;
     change("assign", { assigned_to: who }, who ? `${ticket.number} is assigned to you.` : `${ticket.number} is assigned to nobody.`, () => change("assign", { assigned_to: before }, `${ticket.number} is as it was.`));
   };
+  /** @param {string[]} tags */
+  const retag = async (tags) => {
+    const { data } = await put(`/tickets/${id}`, { tags }, { version: thing.data.value?.version });
+    thing.data.value = { ...thing.data.value, ...data };
+    list.put(data);
+    say("Tags saved.");
+  };
   const steps = ticket ? STEPS[ticket.status]?.[isStaff ? "staff" : "owner"] ?? [] : [];
   const footer = ticket && html`${steps.map(([status, label], n) => html`<button key=${status} class=${`btn ${n || !isStaff ? "" : "primary"}`} type="button" aria-busy=${String(busy === `status ${status}`)} onClick=${() => busy || step(status)}>${label}</button>`)}
     <span class="grow"></span>
@@ -67,12 +77,13 @@ export function TicketDrawer({ id, list }) {
     ${thing.error.value && html`<${Failure} error=${thing.error.value} retry=${thing.load} />`}
     ${refused && html`<${Failure} error=${refused} unharmed=${refused.status === 412 ? "Somebody changed the ticket meanwhile; it is shown as it is now." : "Nothing was changed."} />`}
     ${ticket ? html`<${About} ticket=${ticket} isOwner=${isOwner} onRate=${(/** @type {number} */ rating) => change("rating", { rating }, "Thank you for the rating.")} />
+      ${isStaff && html`<${Tags} key=${ticket.tags.join()} ticket=${ticket} save=${retag} />`}
       <${Thread} ticket=${ticket} replies=${replies} />
       ${ticket.status !== "closed" && html`<${Reply} id=${id} isStaff=${isStaff} replies=${replies} onSent=${() => thing.load()} />`}` : !thing.error.value && html`<${Lines} rows=${6} />`}
   <//>`;
 }
 
-/** The name of somebody, where one may know it. @param {{id: string | null, otherwise?: string}} props */
+/** The name of a person, if the viewer may know it. @param {{id: string | null, otherwise?: string}} props */
 function Who({ id, otherwise }) {
   const isMe = id === me.value?.id;
   const person = useThing(id && !isMe && isAdmin.value ? `/users/${id}` : null).data.value;
@@ -91,11 +102,17 @@ function About({ ticket, isOwner, onRate }) {
       [ticket.first_replied ? "Solved by" : "Answered by", !isSolved && html`<${Exact} at=${due} />`],
       ["Opened", html`<${Exact} at=${ticket.created} />`],
       ["Number", html`<${CopyId} id=${ticket.number} what="the number of the ticket" />`],
+      ["Tags", ticket.tags?.length > 0 && ticket.tags.map((/** @type {string} */ tag) => html`<a key=${tag} class="badge" href=${hrefWith({ tag, open: "" })}>${tag}</a> `)],
       ["Rating", ticket.satisfaction && `${ticket.satisfaction} of 5`],
     ]} /></section>
     ${isOwner && isSolved && !ticket.satisfaction && html`<section><h3>How satisfied are you?</h3><div class="seg" role="group" aria-label="From 1, not at all, to 5, very">
       ${[1, 2, 3, 4, 5].map((one) => html`<button key=${one} type="button" onClick=${() => onRate(one)}>${one}</button>`)}</div></section>`}`;
 }
+
+/** @param {{ticket: any, save: (tags: string[]) => Promise<void>}} props */
+const Tags = ({ ticket, save }) => html`<details class="tags"><summary>Change the tags</summary>
+  <${Form} name=${`tags-${ticket.id}`} fields=${TAGS} initial=${{ tags: ticket.tags.join(", ") }} submit="Save tags" busy="Saving"
+    send=${(/** @type {Record<string, string>} */ values) => save((values.tags ?? "").split(/[\s,]+/).filter(Boolean))} /></details>`;
 
 /** Oldest first; the service sends the newest first. @param {{ticket: any, replies: import("../core/list.js").List}} props */
 function Thread({ ticket, replies }) {
@@ -109,7 +126,7 @@ function Thread({ ticket, replies }) {
 
 /** @param {{of: any}} props */
 const Message = ({ of }) => html`<li class=${of.is_internal ? "note" : of.is_staff ? "staff" : ""}>
-  <p class="by"><b><${Who} id=${of.user_id} otherwise=${of.is_staff ? "Support" : undefined} /></b>${of.is_internal ? html`<span class="badge warn"><${Icon} name="lock" />Internal note</span>` : of.is_staff && html`<span class="badge">Support</span>`}<${Ago} at=${of.created} ago /></p>
+  <p class="by"><b><${Who} id=${of.user_id} otherwise=${of.is_staff ? "Support" : undefined} /></b>${of.is_internal ? html`<span class="badge warn"><${Icon} name="lock" />Internal note</span>` : of.is_staff && html`<span class="badge">Support</span>`}<${Ago} at=${of.created} ago />${of.edited && html`<span class="muted">edited</span>`}</p>
   <p class="said">${of.content}</p>
   ${of.attachments?.length > 0 && html`<p class="attach">${of.attachments.map((/** @type {any} */ one) => html`<a key=${one.file_id} class="btn sm" href=${`/files/${one.file_id}`} download=${one.name}><${Icon} name="clip" />${one.name}</a>`)}</p>`}</li>`;
 

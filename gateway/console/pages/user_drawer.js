@@ -27,9 +27,9 @@ const actionsFor = (id, name) => ({
     send: (why) => patch(`/auth/accounts/${id}`, { status: "suspended", ...why }) },
   activate: { title: "Activate this account?", text: `${name} can sign in again.`, submit: "Activate account", busy: "Activating", done: `${name} is active.`,
     send: (why) => patch(`/auth/accounts/${id}`, { status: "active", ...why }) },
-  promote: { title: "Make this account an admin?", text: `${name} will see and change everything of everybody.`, submit: "Make admin", busy: "Saving", done: `${name} is an admin.`,
+  promote: { title: "Make this account an admin?", text: `${name} can see and change everything of every account.`, submit: "Make admin", busy: "Saving", done: `${name} is an admin.`,
     send: (why) => patch(`/auth/accounts/${id}`, { role: "admin", ...why }) },
-  demote: { title: "Take the role of an admin away?", text: `${name} keeps the account and sees only their own things.`, submit: "Make user", busy: "Saving", done: `${name} is a user.`,
+  demote: { title: "Take away the admin role?", text: `${name} keeps the account and sees only their own things.`, submit: "Make user", busy: "Saving", done: `${name} is a user.`,
     send: (why) => patch(`/auth/accounts/${id}`, { role: "user", ...why }) },
   out: { title: "Sign this account out everywhere?", text: `All sessions of ${name} end within a second, and so does the access of apps.`, submit: "Sign out everywhere", busy: "Signing out", done: `${name} is signed out everywhere.`,
     send: (why, key) => post(`/auth/accounts/${id}/sign-out`, why, { key }) },
@@ -50,7 +50,7 @@ export function UserDrawer({ id, list }) {
     say(action.done);
     setAsked("");
     await account.load();
-    // The profile follows by an event; the account already knows.
+    // An event updates the profile later; the account already has the change.
     if (account.data.value) list.put({ id, status: account.data.value.status, role: account.data.value.role });
   };
   const footer = status !== "deleted" && shown && !isMe && html`<${Buttons} status=${status} role=${protection?.role ?? shown.role} hasFactors=${Boolean(protection?.second_factors?.length)} onAsk=${setAsked} />`;
@@ -89,5 +89,6 @@ function Content({ person, account, isMe }) {
           ["E-mail", protection.email_verified ? "Confirmed" : "Not confirmed"],
         ]} />`}</section>
     <section><h3>What they did</h3><div class="btns"><a class="btn sm" href=${href("orders", { user: person.id })}>Orders</a>
-      <a class="btn sm" href=${href("audit", { user: person.id })}>Audit records</a></div></section>`;
+      <a class="btn sm" href=${href("audit", { user: person.id })}>Audit records</a>
+      <a class="btn sm" href=${href("team", { open: person.id })}>Team entry</a></div></section>`;
 }

@@ -6,20 +6,23 @@ import { nameOf, words } from "../core/format.js";
 import { useList } from "../core/list.js";
 import { hrefWith, place } from "../core/router.js";
 import { html } from "../core/view.js";
-import { later } from "../parts/later.js";
+import { PickLink, usePicks } from "../parts/pick.js";
 import { Search } from "../parts/search.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Ago, Empty, Page, State } from "../parts/ui.js";
+import { Ago, Empty, later, Page, State } from "../parts/ui.js";
 
 const UserDrawer = later(() => import("./user_drawer.js"), "UserDrawer");
+const UsersBulk = later(() => import("./users_bulk.js"), "UsersBulk");
 const ROLES = ["user", "admin"], STATES = ["active", "suspended", "disabled", "deleted"];
 
 export default function Users() {
   const { query } = place.value;
   const list = useList(withQuery("/users", { q: query.q, role: query.role, status: query.status }));
+  const picks = usePicks(list, nameOf);
   return html`<${Page} title="Users">
-      <div class="stack mid"><${Filters} query=${query} />
-        <${Table} caption="Accounts, newest first" columns=${COLUMNS} list=${list} noun="account" empty=${nothing(query)} /></div>
+      <div class="stack mid"><${Filters} query=${query} picks=${picks} />
+        ${picks.isOn && html`<${UsersBulk} picks=${picks} list=${list} />`}
+        <${Table} caption="Accounts, newest first" columns=${picks.into(COLUMNS)} list=${list} noun="account" empty=${nothing(query)} /></div>
     <//>
     ${query.open && html`<${UserDrawer} key=${query.open} id=${query.open} list=${list} />`}`;
 }
@@ -33,12 +36,13 @@ const COLUMNS = [
   { head: "Age", class: "num muted nowrap c2", cell: (row) => html`<${Ago} at=${row.created} />` },
 ];
 
-/** @param {{query: Record<string, string>}} props */
-const Filters = ({ query }) => html`<div class="toolbar"><${Search} label="Search accounts" placeholder="E-mail, username or name" />
+/** @param {{query: Record<string, string>, picks: import("../parts/pick.js").Picks}} props */
+const Filters = ({ query, picks }) => html`<div class="toolbar"><${Search} label="Search accounts" placeholder="E-mail, username or name" />
     ${query.role && html`<${Chip} name="Role" value=${words(query.role)} without=${hrefWith({ role: "", open: "" })} />`}
     ${query.status && html`<${Chip} name="State" value=${words(query.status)} without=${hrefWith({ status: "", open: "" })} />`}
     <${FilterMenu} id="filter-role" label="Role" options=${ROLES.map((one) => ({ word: words(one), href: hrefWith({ role: one, open: "" }) }))} />
     <${FilterMenu} id="filter-status" label="State" options=${STATES.map((one) => ({ word: words(one), href: hrefWith({ status: one, open: "" }) }))} />
+    <${PickLink} picks=${picks} />
 </div>`;
 
 /** @param {Record<string, string>} query */

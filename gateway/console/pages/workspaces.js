@@ -6,10 +6,9 @@ import { words } from "../core/format.js";
 import { useList, useThing } from "../core/list.js";
 import { hrefWith, place } from "../core/router.js";
 import { computed, html, useEffect, useMemo, useState } from "../core/view.js";
-import { later } from "../parts/later.js";
 import { Search } from "../parts/search.js";
 import { Chip, FilterMenu, NothingMatches, Table } from "../parts/table.js";
-import { Ago, Empty, Icon, Page, State } from "../parts/ui.js";
+import { Ago, Empty, Icon, later, Page, State } from "../parts/ui.js";
 
 const Drawer = later(() => import("./workspace_drawer.js"), "WorkspaceDrawer"), Ask = later(() => import("./workspaces_ask.js"), "Ask");
 const Cost = later(() => import("./workspaces_cost.js"), "Cost"), Savings = later(() => import("./workspaces_cost.js"), "Savings");

@@ -44,5 +44,5 @@ const COLUMNS = [
 /** @param {any} row */
 export const saving = (row) => (Number(row.saving_high) > Number(row.saving_low) ? `${amount(Number(row.saving_low), row.currency)} to ${amount(Number(row.saving_high), row.currency)}` : amount(Number(row.saving_low), row.currency));
 
-/** The simple facts behind an advice. @param {Record<string, any>} basis */
+/** The simple facts behind a piece of advice. @param {Record<string, any>} basis */
 export const evidence = (basis) => Object.entries(basis ?? {}).filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => `${words(name)} ${String(value).toLowerCase().replaceAll("_", " ")}`).join(", ");

@@ -49,7 +49,7 @@ export function Ask() {
 }
 
 /** @param {{error: any}} props */
-const NotUnderstood = ({ error }) => html`<p><b>${error.message}</b> <span class="muted">Say it with the words of these:</span></p>
+const NotUnderstood = ({ error }) => html`<p><b>${error.message}</b> <span class="muted">Use words like these:</span></p>
   <div class="btns"><${Example} text="Which WorkSpaces have not been used in 30 days?" /><${Example} text="Always on WorkSpaces with less than 80 hours last month" /><${Example} text="Total cost last month" /></div>`;
 
 /** @param {{text: string}} props */

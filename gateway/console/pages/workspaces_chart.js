@@ -1,5 +1,5 @@
 // @ts-check
-// Columns by month, with their table. The caption says the finding; nothing has to be pointed at to be read.
+// Columns by month, with their table. The caption states the finding; everything can be read without hovering.
 
 import { html } from "../core/view.js";
 

@@ -25,7 +25,7 @@ export function Cost() {
   const months = thing.data.value && monthsOf(thing.data.value.sums);
   return html`<section class="card"><header><h2>Cost</h2></header>${thing.error.value ? html`<div class="body"><${Failure} error=${thing.error.value} retry=${thing.load} /></div>`
     : !months ? html`<div class="body"><${Lines} rows=${6} /></div>`
-    : !months.length ? html`<${Empty} icon="dashboard" title="No bills yet"><p>The cost appears after bills were read.</p><//>`
+    : !months.length ? html`<${Empty} icon="dashboard" title="No bills yet"><p>The cost appears once bills have been read.</p><//>`
     : html`<div class="body"><${Columns} head=${months[0].currency} caption=${finding(months)} text=${(/** @type {number} */ value) => money(value, months[0].currency)}
         bars=${months.map((/** @type {any} */ one) => ({ key: one.key, value: Number(one.amount), isPartial: one.estimated }))} /></div>`}</section>`;
 }

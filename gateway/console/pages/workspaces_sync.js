@@ -21,7 +21,7 @@ export function Sync({ onDone }) {
       try {
         const { data } = await get(`/sync/${running.id}`);
         if (RUNNING.includes(data.state)) return setRunning({ ...data });
-        say(data.state === "completed" ? "The sync is completed." : `The sync is ${data.state}. ${data.error ?? ""}`, { isFault: data.state === "failed" });
+        say(data.state === "completed" ? "The sync is complete." : `The sync is ${data.state}. ${data.error ?? ""}`, { isFault: data.state === "failed" });
         history.load();
         onDone();
         return setRunning(null);

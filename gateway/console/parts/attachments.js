@@ -38,7 +38,7 @@ export function Attachments({ files, onChange }) {
     del(`/files/${file.id}`).catch(() => {}); // it stays among the person's files, where it can be deleted
   };
   return html`<div class="attach">
-    ${files.map((file) => html`<span class="chip set" key=${file.id}><span class="in"><${Icon} name="clip" />${file.name}</span><button class="off" type="button" aria-label=${`Remove ${file.name}`} onClick=${() => remove(file)}><${Icon} name="x" /></button></span>`)}
+    ${files.map((file) => html`<span class="chip set" key=${file.id}><span class="in"><${Icon} name="clip" /><span class="name">${file.name}</span></span><button class="off" type="button" aria-label=${`Remove ${file.name}`} onClick=${() => remove(file)}><${Icon} name="x" /></button></span>`)}
     <input class="vh" type="file" multiple tabindex="-1" aria-label="Files to attach" ref=${input} onChange=${add} />
     ${files.length < FILES_MAX && html`<button class="btn sm" type="button" aria-busy=${String(Boolean(busy))} onClick=${() => busy || input.current?.click()}><${Icon} name="clip" />${busy ? `Uploading ${busy}` : "Attach a file"}</button>`}
     ${fault && html`<p class="err" role="alert"><${Icon} name="error" />${fault}</p>`}

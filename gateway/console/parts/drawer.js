@@ -4,7 +4,7 @@
 import { addCommands } from "../core/keys.js";
 import { go, hrefWith } from "../core/router.js";
 import { html, useEffect, useRef } from "../core/view.js";
-import { Icon } from "./ui.js";
+import { Icon, isNarrow } from "./ui.js";
 
 /** @param {{title: string, noun: string, id: string, rows?: {id: string}[] | null, footer?: any, children: any}} props */
 export function Drawer({ title, noun, id, rows, footer, children }) {
@@ -27,15 +27,10 @@ export function Drawer({ title, noun, id, rows, footer, children }) {
   ]), [close, previous, next]);
   useEffect(() => {
     // On a phone the drawer is the page, so nothing behind it may take the focus.
-    const main = document.getElementById("main"), narrow = matchMedia("(max-width: 43.74rem)");
-    const set = () => { if (main) main.inert = narrow.matches; };
-    set();
-    narrow.addEventListener("change", set);
-    return () => {
-      narrow.removeEventListener("change", set);
-      if (main) main.inert = false;
-    };
-  }, []);
+    const main = document.getElementById("main");
+    if (main) main.inert = isNarrow.value;
+    return () => { if (main) main.inert = false; };
+  }, [isNarrow.value]);
   return html`<aside class="drawer" aria-labelledby="drawer-title" tabindex="-1" ref=${self}>
     <header><h2 id="drawer-title">${title}</h2>
       <${Step} to=${previous} label=${`Previous ${noun}`} icon="up" />

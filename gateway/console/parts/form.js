@@ -6,15 +6,18 @@ import { draft } from "../core/app_state.js";
 import { html, useMemo, useRef, useState } from "../core/view.js";
 import { Failure, Icon } from "./ui.js";
 
+/** What is typed into a form for secrets is in no storage of the browser. */
+const NOT_KEPT = { read: () => ({}), write() {}, forget() {} };
+
 /** @typedef {{name: string, label: string, help?: string, type?: string, required?: boolean, rows?: number, options?: [string, string][], [attribute: string]: any}} Field */
 
 /**
- * `send` gets the typed values and a key that stays the same until they change, so that a repeated send makes nothing twice.
+ * `send` gets the typed values and a key that stays the same until they change, so that sending again creates nothing twice.
  * @param {{name: string, fields: Field[], initial?: Record<string, string>, submit: string, busy: string, away?: string,
- *   send: (values: Record<string, string>, key: string) => Promise<void>, onAway?: () => void, children?: any}} props
+ *   send: (values: Record<string, string>, key: string) => Promise<void>, onAway?: () => void, isSecret?: boolean, children?: any}} props
  */
-export function Form({ name, fields, initial = {}, submit, busy, away = "", send, onAway = () => {}, children }) {
-  const kept = useMemo(() => draft(name), [name]);
+export function Form({ name, fields, initial = {}, submit, busy, away = "", send, onAway = () => {}, isSecret = false, children }) {
+  const kept = useMemo(() => (isSecret ? NOT_KEPT : draft(name)), [name]);
   const [values, setValues] = useState(() => ({ ...initial, ...kept.read() }));
   const [error, setError] = useState(/** @type {any} */ (null));
   const [isBusy, setBusy] = useState(false);

@@ -7,6 +7,7 @@ import { commands } from "../core/keys.js";
 import { go, href } from "../core/router.js";
 import { html, useEffect, useRef, useState } from "../core/view.js";
 import { Dialog } from "./dialog.js";
+import { keyNames } from "./help.js";
 import { Icon } from "./ui.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -80,7 +81,7 @@ function matching(text) {
   const parts = text.toLowerCase().split(/\s+/).filter(Boolean);
   return commands.value
     .filter((one) => one.id !== "palette" && parts.every((part) => one.label.toLowerCase().includes(part)))
-    .map((one) => ({ ...one, end: one.keys && html`${one.keys.split(" ").map((key) => html`<kbd>${key.length === 1 ? key.toUpperCase() : key}</kbd> `)}` }));
+    .map((one) => ({ ...one, end: one.keys && html`${keyNames(one.keys).map((key) => html`<kbd>${key}</kbd> `)}` }));
 }
 
 /** Things by their id: each screen that has things is asked. @param {string} text @param {import("./shell.js").PageEntry[]} pages @param {AbortSignal} signal @returns {Promise<Hit[]>} */

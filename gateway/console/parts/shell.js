@@ -1,13 +1,12 @@
 // @ts-check
 // What stands around every page: sidebar, top bar, menus, the bar of a phone, toasts.
 
-import { close, fault, isExpired, loadMe, me, now, setTheme, signInAddress, staleSince, theme, toasts, unread } from "../core/app_state.js";
+import { close, fault, isExpired, isLive, loadMe, me, now, setTheme, signInAddress, staleSince, theme, toasts, unread } from "../core/app_state.js";
 import { age, initials, nameOf } from "../core/format.js";
 import { commands } from "../core/keys.js";
-import { isLive } from "../core/live.js";
 import { href, place } from "../core/router.js";
 import { html, useState } from "../core/view.js";
-import { Failure, Icon } from "./ui.js";
+import { Failure, Icon, isNarrow } from "./ui.js";
 
 const THEMES = [["system", "system", "Like the system"], ["light", "sun", "Light"], ["dark", "moon", "Dark"]];
 
@@ -23,7 +22,7 @@ export function Sidebar({ pages }) {
     <a class="brand" href=${href("dashboard")}><img src=${new URL("../icon.svg", import.meta.url).pathname} alt="" width="24" height="24" /><span>Gatehouse</span></a>
     <div class="groups">${groups.map((group) => html`<div key=${group}><h2>${group}</h2>
       ${pages.filter((one) => one.group === group && !one.isHidden).map((one) => html`<a class="nav" key=${one.name} href=${href(one.name)} title=${one.label}
-        aria-current=${place.value.page === one.name ? "page" : undefined}><${Icon} name=${one.icon} /><span>${one.label}</span></a>`)}</div>`)}
+        aria-current=${place.value.page === one.name ? "page" : undefined}><${Icon} name=${one.icon} />${one.label}</a>`)}</div>`)}
     </div>
     <div class="foot"><${ThemeSwitch} /></div>
   </nav>`;
@@ -34,9 +33,9 @@ const ThemeSwitch = () => html`<div class="seg sm" role="group" aria-label="Them
 
 /** @param {{title: string}} props */
 export const Topbar = ({ title }) => html`<header class="topbar">
-  <nav class="crumbs" aria-label="Where you are"><ol><li aria-current="page">${title}</li></ol></nav>
+  ${isNarrow.value && html`<nav class="crumbs" aria-label="Where you are"><ol><li aria-current="page">${title}</li></ol></nav>`}
   <button class="finder" type="button" onClick=${() => run("palette")}><${Icon} name="search" /><span class="txt">Search or run a command</span>
-    <span class="keys" aria-hidden="true"><kbd>${/Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl"}</kbd><kbd>K</kbd></span></button>
+    <kbd aria-hidden="true">${/Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl"} K</kbd></button>
   <div class="end"><${Live} /><${Bell} /><${Account} /></div>
 </header>`;
 

@@ -1,15 +1,16 @@
 // @ts-check
 // A list: rows as a table, as cards of two lines where it is narrow, and only those in view in the document.
 
+import { words } from "../core/format.js";
 import { place } from "../core/router.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../core/view.js";
-import { Failure, Icon, Later } from "./ui.js";
+import { Failure, Icon, Later, lookOf } from "./ui.js";
 
-const ROWS_ALWAYS = 30, AROUND = 2, SKELETON_ROWS = 8;
+const ROWS_ALWAYS = 30, AROUND = 1, SKELETON_ROWS = 8;
 
 /**
- * `class` says how a row folds: c1 name, c2 the figure that decides, c3 whose, c4 the other; opt and opt2 go first.
- * @typedef {{head: string, class?: string, cell: (row: any) => any}} Column
+ * `class` says where a cell stands in a card: c1 for the name, c2 for the main figure, c3 for the owner, c4 for the rest. Where space is short, opt and opt2 are hidden first. `look` adds classes that depend on the row.
+ * @typedef {{head: string, class?: string, look?: (row: any) => string, title?: (row: any) => string, cell: (row: any) => any}} Column
  */
 
 /** @param {{caption: string, columns: Column[], list: import("../core/list.js").List, noun: string, empty: any}} props */
@@ -35,7 +36,7 @@ const Head = ({ columns }) => html`<thead role="rowgroup"><tr role="row">
   ${columns.map((one) => html`<th role="columnheader" class=${one.class?.replace(/\b(c\d|cut|mono|muted)\b/g, "").trim() ?? ""}>${one.head}</th>`)}
 </tr></thead>`;
 
-/** Rows in view and some around; what is above and below is one tall row each. @param {{columns: Column[], rows: any[]}} props */
+/** Draws the rows in view and a few around them; one tall row stands for all rows above, and one for all below. @param {{columns: Column[], rows: any[]}} props */
 function Body({ columns, rows }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [span, setSpan] = useState({ from: 0, to: ROWS_ALWAYS, height: 40 });
@@ -64,8 +65,8 @@ function Body({ columns, rows }) {
   const open = place.value.query.open;
   return html`<tbody role="rowgroup" ref=${body}>
     ${from > 0 && html`<${Space} key="above" height=${from * span.height} columns=${columns.length} />`}
-    ${rows.slice(from, to).map((row, n) => html`<tr role="row" key=${row.id} data-row aria-rowindex=${from + n + 2} class=${row.id === open ? "open" : ""}>
-      ${columns.map((one) => html`<td role="cell" class=${one.class ?? ""}>${safely(one, row)}</td>`)}
+    ${rows.slice(from, to).map((row, n) => html`<tr role="row" key=${row.id} data-row=${row.id} aria-rowindex=${from + n + 2} class=${row.id === open ? "open" : ""}>
+      ${columns.map((one) => html`<td role="cell" class=${`${one.class ?? ""} ${one.look?.(row) ?? ""}`.trim()} title=${one.title?.(row)}>${safely(one, row)}</td>`)}
     </tr>`)}
     ${to < rows.length && html`<${Space} key="below" height=${(rows.length - to) * span.height} columns=${columns.length} />`}
   </tbody>`;
@@ -106,9 +107,14 @@ function Foot({ list, noun }) {
     return () => observer.disconnect();
   }, [list, next]);
   return html`<footer><span role="status">${number} ${noun}${number === 1 ? "" : "s"}${next ? " loaded, more follow" : ""}</span>
-    ${next && html`<button class="btn sm quiet" type="button" ref=${button} aria-busy=${String(list.isLoading.value)} onClick=${() => list.more()}><${Icon} name="down" />Load more</button>`}
+    ${next && html`<button class="btn sm quiet" type="button" ref=${button} aria-busy=${String(list.isLoading.value)} onClick=${() => list.more()}><${Icon} name="down" />${list.isLoading.value ? "Loading" : "Load more"}</button>`}
   </footer>`;
 }
+
+/** A column with a state: the cell itself has the look, which saves an element in each row. @param {string} kind @param {(row: any) => string} of @returns {Column} */
+export const stateColumn = (kind, of) => ({
+  head: "State", class: kind, look: (row) => `state ${lookOf(of(row))[0]}`, cell: (row) => html`<${Icon} name=${lookOf(of(row))[1]} />${words(of(row))}`,
+});
 
 /** A filter that is on, and can be removed. @param {{name: string, value: string, without: string}} props */
 export const Chip = ({ name, value, without }) => html`<span class="chip set"><span class="in"><span class="k">${name}</span> <b>${value}</b></span>
@@ -116,7 +122,7 @@ export const Chip = ({ name, value, without }) => html`<span class="chip set"><s
 
 /** Choose one of a few values for a filter. @param {{id: string, label: string, options: {word: string, href: string, icon?: string}[]}} props */
 export function FilterMenu({ id, label, options }) {
-  const [isOpen, setOpen] = useState(false); // what is closed is not in the document
+  const [isOpen, setOpen] = useState(false); // the items of a closed menu are not in the document
   return html`<button class="chip add" type="button" popovertarget=${id}><${Icon} name="plus" />${label}</button>
   <div class="menu at" id=${id} popover="auto" onBeforeToggle=${(/** @type {any} */ event) => setOpen(event.newState === "open")}>${isOpen && options.map((one) => html`<a href=${one.href} onClick=${() => document.getElementById(id)?.hidePopover()}>${one.icon && html`<${Icon} name=${one.icon} />`}${one.word}</a>`)}</div>`;
 }

@@ -1,13 +1,18 @@
 // @ts-check
-// The smallest parts: icons, states, times, ids, and what stands where there is nothing or a fault.
+// The smallest parts: icons, states, times, ids, and what is shown in an empty place or after a fault.
 
 import { Refused } from "../core/api.js";
 import { isExpired, now, say, signInAddress, stepUpAddress } from "../core/app_state.js";
 import { age, exact, shortened, words } from "../core/format.js";
-import { html, useEffect, useState } from "../core/view.js";
+import { html, signal, useEffect, useState } from "../core/view.js";
 
 const ICONS = new URL("../icons.svg", import.meta.url).pathname;
 const SKELETON_AFTER_MS = 150;
+const phone = matchMedia("(max-width: 43.74rem)");
+
+/** Whether the page has the layout of a phone. */
+export const isNarrow = signal(phone.matches);
+phone.addEventListener("change", () => { isNarrow.value = phone.matches; });
 
 /** @param {{name: string, class?: string}} props */
 export const Icon = ({ name, class: kind = "" }) =>
@@ -23,9 +28,12 @@ const GLYPHS = /** @type {Record<string, [string, string]>} */ ({
   approved: ["ok", "s-ok"], rejected: ["cancelled", "s-cancelled"], hidden: ["slow", "eye"], draft: ["off", "s-pending"], archived: ["cancelled", "s-cancelled"],
 });
 
+/** The class and the glyph of a state. @param {string} of */
+export const lookOf = (of) => GLYPHS[of] ?? ["off", "s-pending"];
+
 /** A state as a glyph and a word. @param {{of: string, word?: string}} props */
 export function State({ of, word }) {
-  const [kind, glyph] = GLYPHS[of] ?? ["off", "s-pending"];
+  const [kind, glyph] = lookOf(of);
   return html`<span class=${`state ${kind}`}><${Icon} name=${glyph} />${word ?? words(of)}</span>`;
 }
 
@@ -43,7 +51,7 @@ export function CopyId({ id, what }) {
       await navigator.clipboard.writeText(id);
       say("Copied.");
     } catch {
-      say(`The browser does not allow copying. It is: ${id}`, { isFault: true });
+      say(`The browser does not allow copying. Copy this by hand: ${id}`, { isFault: true });
     }
   };
   return html`<button class="copy" type="button" title=${id} onClick=${copy}>
@@ -51,7 +59,7 @@ export function CopyId({ id, what }) {
   </button>`;
 }
 
-/** What failed, whose fault it is, what is unharmed, and two ways on. @param {{error: any, retry?: () => void, unharmed?: string}} props */
+/** What failed, whose fault it is, what is unharmed, and two ways to go on. @param {{error: any, retry?: () => void, unharmed?: string}} props */
 export function Failure({ error, retry, unharmed = "" }) {
   if (isExpired.value && error?.status === 401 && !error.needsStepUp) return html`<${SignInAgain} unharmed=${unharmed} />`;
   return html`<div class="banner bad" role="alert">
@@ -66,7 +74,7 @@ export function Failure({ error, retry, unharmed = "" }) {
   </div>`;
 }
 
-/** Also inside dialogs, which nothing outside them can be clicked through. @param {{unharmed: string}} props */
+/** Shown inside a dialog as well: while one is open, nothing outside it can be clicked. @param {{unharmed: string}} props */
 const SignInAgain = ({ unharmed }) => html`<div class="banner warn" role="alert"><${Icon} name="lock" class="warn" />
   <div class="t"><b>Your session has ended.</b> ${unharmed}</div><div class="btns"><a class="btn sm" href=${signInAddress()}>Sign in again</a></div></div>`;
 
@@ -106,4 +114,21 @@ export function Page({ title, lead, actions, children }) {
       ${actions && html`<div class="btns">${actions}</div>`}</div>
     ${children}
   </div></main>`;
+}
+
+/** A part that is loaded when it is first shown, so that the first page stays small. @param {() => Promise<any>} load @param {string} name */
+export function later(load, name) {
+  /** @type {any} */
+  let component = null;
+  /** @param {any} props */
+  return function Loaded(props) {
+    const [, setLoaded] = useState(component !== null), [isLost, setLost] = useState(false);
+    const fetch = () => {
+      setLost(false);
+      load().then((module) => { component = module[name]; setLoaded(true); }).catch(() => setLost(true));
+    };
+    useEffect(() => { if (!component) fetch(); }, []);
+    if (isLost) return html`<${Failure} error=${null} unharmed="A part of this page could not be loaded." retry=${() => location.reload()} />`;
+    return component && html`<${component} ...${props} />`;
+  };
 }

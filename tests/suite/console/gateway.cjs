@@ -7,7 +7,7 @@ async function asAdmin({ given, page, press, done, expectRefusal, enter, look, h
   await look("gateway");
 
   await page.getByRole("link", { name: "Routes", exact: true }).click();
-  await page.getByRole("cell", { name: "/orders", exact: true }).waitFor();
+  await page.getByRole("cell", { name: "/auth", exact: true }).waitFor();
   await page.getByLabel("Path", { exact: true }).fill("//evil[");
   await expectRefusal(async () => {
     await press("Explain");
@@ -31,12 +31,12 @@ async function asAdmin({ given, page, press, done, expectRefusal, enter, look, h
   await page.getByLabel("Filter routes").focus();
   await page.keyboard.type("/audit");
   await page.waitForURL((url) => url.searchParams.get("q") === "/audit");
-  await page.getByRole("cell", { name: "/orders", exact: true }).waitFor({ state: "detached" });
+  await page.getByRole("cell", { name: "/auth", exact: true }).waitFor({ state: "detached" });
   await page.keyboard.type("nothing");
   await page.getByText("No routes match").waitFor();
   await look("gateway-routes-nothing");
   await page.getByRole("link", { name: "Clear filters" }).press("Enter");
-  await page.getByRole("cell", { name: "/orders", exact: true }).waitFor();
+  await page.getByRole("cell", { name: "/auth", exact: true }).waitFor();
   done("found a route");
 
   await page.getByRole("link", { name: "Targets", exact: true }).click();
@@ -53,7 +53,11 @@ async function asAdmin({ given, page, press, done, expectRefusal, enter, look, h
   await page.getByRole("button", { name: "Code", exact: true }).click();
   await page.getByRole("link", { name: "method_not_allowed", exact: true }).click();
   await page.getByRole("link", { name: "Remove Code method_not_allowed" }).click();
-  done("looked at targets, limits and errors");
+  await page.getByRole("link", { name: "Backups", exact: true }).click();
+  await page.getByRole("cell", { name: "gatehouse-2026-01-01T03-00-00Z.tar" }).waitFor();
+  await page.getByText(/The newest backup is \d+ d old/).waitFor();
+  await look("gateway-backups");
+  done("looked at targets, limits, errors and backups");
 
   await down("/gateway/targets", async () => {
     await go("/console/gateway?tab=targets");

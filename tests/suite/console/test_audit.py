@@ -18,4 +18,8 @@ async def test_people_see_their_records_and_admins_follow_things(browser: Browse
 
     seen = await browser.go("audit", user=[person.email, PASSWORD])
 
-    assert seen["steps"] == ["saw their own records", "followed a thing through the audit log"]
+    assert seen["steps"] == [
+        "saw their own records",
+        "followed a thing through the audit log",
+        "saw a record proven, and changed ones in red",
+    ]

@@ -19,6 +19,7 @@ async def test_people_and_staff_talk_in_a_ticket(browser: Browser) -> None:
         "opened a ticket with a file",
         "replied by keyboard",
         "took a step back",
+        "tagged it",
         "answered with a note for staff, and resolved it",
         "found it again, and saw the service fail and come back",
         "rated the answer and reopened the ticket",

@@ -1,24 +1,25 @@
 """WorkSpaces in the console, with the machines of the invented company."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.suite.accounts import sign_in_admin
-from tests.suite.conftest import running_suite
+from tests.suite.conftest import Suite, running_suite
 from tests.suite.console.conftest import Browser
 
-pytestmark = [pytest.mark.prove, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.prove, pytest.mark.long(1.5), pytest.mark.timeout(1200)]
 
 FIRST_SYNC_SECONDS = 600  # a year of bills and hours of 300 machines
 
 
 @pytest.fixture
-def browser_of_demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_suite(tmp_path_factory.mktemp("demo"), {"INVENTORY_DEMO": "on"}) as suite:
-        yield Browser(suite, browser.node, browser.chromium, browser.packages)
+def browser_of_demo(browser_of: Callable[[Suite], Browser], tmp_path: Path) -> Iterator[Browser]:
+    with running_suite(tmp_path / "demo", {"INVENTORY_DEMO": "on"}) as suite:
+        yield browser_of(suite)
 
 
 async def first_sync(client: httpx.AsyncClient) -> None:

@@ -49,6 +49,12 @@ async function asStaff({ given, page, drawer, press, done, down, go, enter, look
   await press("Send");
   await page.locator(".thread > li.staff").waitFor();
   await page.locator(".thread > li.note .said").getByText("Ask the warehouse first.").waitFor();
+  await page.getByText("Change the tags").click();
+  await page.getByLabel("Tags", { exact: true }).fill("delivery, vip");
+  await press("Save tags");
+  await page.getByRole("complementary").getByRole("link", { name: "vip", exact: true }).waitFor();
+  await page.getByLabel("Tags", { exact: true }).waitFor({ state: "hidden" });
+  done("tagged it");
   await look("ticket");
   await press("Resolve");
   await page.getByRole("complementary").getByRole("button", { name: "Reopen" }).waitFor();

@@ -60,7 +60,7 @@ async function asAdmin({ given, page, press, done, expectRefusal, enter, look, d
 
   await go("/console/workspaces");
   await press("Sync now");
-  await page.getByText("The sync is completed.").waitFor({ timeout: 120_000 });
+  await page.getByText("The sync is complete.").waitFor({ timeout: 120_000 });
   done("synced");
 
   await down("/workspaces", async () => {
