@@ -15,6 +15,7 @@ from shared.caller import Caller
 from shared.ids import new_id
 from shared.process.observe import request_id_of
 from shared.process.proxies import Proxies
+from shared.tracing.spans import Span
 
 DISCARDED_BYTES_MAX = 64 * 1024
 NO_PROXIES = Proxies(())
@@ -64,9 +65,9 @@ class RequestState:
 
     # One is created per request; slots avoid a large dictionary each time.
     __slots__ = """
-        attempts backend caller client failure fields id_line keep_alive known limit_headers match
-        passed policy received_bytes request request_complete request_id response_complete response_started
-        route rules sent_bytes started status table upstream_seconds
+        attempt_span attempts backend caller client failure fields id_line keep_alive known limit_headers
+        match passed policy received_bytes request request_complete request_id response_complete
+        response_started route rules sent_bytes span started status table trace upstream_seconds
     """.split()
 
     client: Client
@@ -102,6 +103,9 @@ class RequestState:
         self.attempts = self.status = self.sent_bytes = self.received_bytes = 0
         self.request_complete = self.response_started = self.response_complete = False
         self.limit_headers = b""
+        self.trace = b""  # its context, while tracing is on and once that has been decided
+        self.span: Span | None = None
+        self.attempt_span: Span | None = None  # of the attempt that is not over
         self.known: KnownHead | None = None  # if the headers are those of an earlier request
 
     def read_headers(self) -> None:

@@ -23,6 +23,7 @@ class Settings(ProcessSettings):
     """The settings of the gateway, in addition to those of every process."""
 
     service: ClassVar[str] = "gateway"
+    alone: ClassVar[bool] = True  # has further ports
 
     port: int = Field(default=8000, ge=1, le=65535)
     routes_file: Path = Path("routes.yaml")

@@ -109,7 +109,7 @@ async def _explain(
 
 
 def _api_key(credential: str, settings: "Settings") -> Iterator[Finding]:
-    """Explain an API key. The gateway reads these from a file of its own; auth does not know them."""
+    """Explain an API key. The gateway reads API keys from a file of its own; auth does not know them."""
     from gateway.config.api_keys_file import load
     from gateway.config.routes_file import RoutesFileError
     from gateway.policies.api_keys import KEY

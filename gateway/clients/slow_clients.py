@@ -17,7 +17,7 @@ from gateway.errors import Kind, Refusal
 from gateway.routing.table import Policy
 from gateway.settings import Settings
 
-# Of a longer time between two checks only this much counts: the gateway itself may have been delayed.
+# If more time passes between two checks, only this much counts: the gateway itself may have been delayed.
 STEP_SECONDS_MAX = 1.0
 LOOKS_PER_WAIT = 10
 LOOK_SECONDS_MAX = 1.0

@@ -51,7 +51,7 @@ ABOUT = {
     "rate": "Such as 100/s or 20/m.",
     "burst": "How many at once; default: one second's worth of the rate.",
     "key": "What to count by: user (without a token: the address), ip, client, route, or several: user+ip.",
-    "timeout": "One timeout per phase, so long streams are possible.",
+    "timeout": "One timeout per phase, so that long streams are possible.",
     "body_max": "Such as 10MiB; counted while the body streams.",
     "to": "The path that replaces `path`.",
     "envelope": "Wrap JSON responses in {success, message, data, meta, errors}.",

@@ -90,7 +90,8 @@ def require_credentials(request: RequestState) -> None:
 
 
 def _count_strangers(transfer: Transfer) -> None:
-    if b"authorization" in transfer.fields.seen:
+    known = transfer.known
+    if b"authorization" in transfer.fields.seen or (known is not None and known.cookie is not None):
         return  # as in nearly every request
     try:
         require_credentials(transfer)
@@ -116,8 +117,11 @@ def identify(transfer: Transfer) -> Wait | None:
             _count_failure(transfer)
         raise
     if token is None:
-        cookie = cookie_of(transfer)
-        return None if cookie is None else _identify_browser(transfer, cookie)
+        # A known head is one of GET or HEAD, which pages of other sites may send as well.
+        cookie, by_cookie = (
+            (cookie_of(transfer), _identify_browser) if known is None else (known.cookie, _exchange)
+        )
+        return None if cookie is None else by_cookie(transfer, cookie)
     if token.startswith(ACCESS_KEY):
         return _exchange(transfer, token.encode()[:CREDENTIAL_BYTES_MAX])
     transfer.caller = gateway.verifier.remembered(token)

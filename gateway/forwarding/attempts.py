@@ -14,8 +14,10 @@ from gateway import errors
 from gateway.errors import Kind, Refusal
 from gateway.forwarding.transfer import Transfer
 from gateway.telemetry.metrics import RETRIES
+from gateway.telemetry.tracing import end_attempt
 from gateway.upstream.balancer import is_split
 from gateway.upstream.connection import UpstreamConnection
+from shared.tracing.spans import log_fields
 
 PIECES_MAX = 64
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
@@ -63,6 +65,7 @@ def failed(transfer: Transfer, kind: Kind) -> None:
     assert backend is not None
     assert transfer.route is not None
     backend.standing.failed(transfer)
+    end_attempt(transfer, kind.code)
     log.warning(
         "attempt_failed",
         request_id=transfer.request_id,
@@ -71,6 +74,7 @@ def failed(transfer: Transfer, kind: Kind) -> None:
         attempt=transfer.attempts,
         code=kind.code,
         phase=kind.phase,
+        **log_fields(transfer.span),
     )
 
 

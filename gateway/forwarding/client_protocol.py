@@ -288,7 +288,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _close(self, *, linger: bool) -> None:
         self._deaf = True
         self._watch_for_end(False)
-        if not linger or not self.transport.can_write_eof():  # TLS ends with an exchange that lingers
+        if not linger or not self.transport.can_write_eof():  # closing TLS lingers by itself
             self.transport.close()
             return
         # Closing with unread data makes the system send a reset, which can overtake the response.

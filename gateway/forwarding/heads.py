@@ -6,12 +6,13 @@ from functools import lru_cache
 from gateway.errors import Refusal
 from gateway.forwarding.envelope import wrap_problem
 from gateway.forwarding.transfer import Transfer
-from gateway.http.headers import Header, trace_parent, without
+from gateway.http.headers import Header, without
 from gateway.http.known_head import KnownHead
 from gateway.request import RequestState
 from gateway.routing.header_changes import NO_CHANGES
 from gateway.routing.request_target import authority_of
 from gateway.routing.table import NO_SECURITY
+from gateway.telemetry.tracing import trace_for_target
 from gateway.upstream.connection import BODILESS
 from shared.errors import PROBLEM_JSON
 
@@ -24,7 +25,7 @@ def upstream_head(state: RequestState) -> bytes:
     request, seen = state.request, state.fields.seen
     assert state.backend is not None
     alias, known = state.match.alias, state.known
-    if known is not None and alias is None and state.passed is known.fields.passed:
+    if known is not None and alias is None and _is_of_known(state.passed, known):
         return _known_upstream_head(state, known)
     # The gateway has to read what it wraps in an envelope, so the response must not be compressed.
     enveloped = alias is not None and alias.envelope
@@ -34,7 +35,7 @@ def upstream_head(state: RequestState) -> bytes:
         passed = changes.of_request(passed)
     lines = [request.method, b" ", state.match.target, b" HTTP/1.1\r\n", *passed]
     lines += (state.backend.host_line, state.id_line, *_forwarded(state))
-    lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")
+    lines += (b"\r\ntraceparent: ", trace_for_target(state, seen.get(b"traceparent")), b"\r\n")
     if b"transfer-encoding" in seen:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif b"content-length" in seen:
@@ -48,21 +49,26 @@ def upstream_head(state: RequestState) -> bytes:
     return b"".join(lines)
 
 
+def _is_of_known(passed: Sequence[bytes], known: KnownHead) -> bool:
+    return passed is known.fields.passed or passed is known.presented
+
+
 def _known_upstream_head(state: RequestState, known: KnownHead) -> bytes:
-    """Return the head for the target if only its first line, the request id and the trace may be new."""
-    route, backend = state.route, state.backend
+    """Return the head for the target, in which only the first line, the request id and the trace are new."""
+    route, backend, passed = state.route, state.backend, state.passed
     assert backend is not None
-    if known.block_of[0] is not route or known.block_of[1] is not backend:
+    made_for = known.block_of
+    if made_for[0] is not passed or made_for[1] is not route or made_for[2] is not backend:
         changes = state.policy.headers.request
-        passed = state.passed if changes is NO_CHANGES else changes.of_request(state.passed)
-        known.block = b"".join((b" HTTP/1.1\r\n", *passed, backend.host_line, *_forwarded(state), b"\r\n"))
-        known.block_of = (route, backend)
+        sent = passed if changes is NO_CHANGES else changes.of_request(passed)
+        known.block = b"".join((b" HTTP/1.1\r\n", *sent, backend.host_line, *_forwarded(state), b"\r\n"))
+        known.block_of = (passed, route, backend)
     return b"%b %b%b%btraceparent: %b\r\n\r\n" % (
         state.request.method,
         state.match.target,
         known.block,
         state.id_line,
-        known.trace or trace_parent(None),
+        trace_for_target(state, known.trace),
     )
 
 

@@ -11,6 +11,7 @@ from gateway.http.framing import fault_of
 from gateway.http.headers import Fields, Request
 from gateway.http.known_head import KnownHead, may_be_known, tail_of
 from gateway.policies.authentication import token_of
+from gateway.policies.browser_sessions import cookie_of
 from gateway.routing.request_target import match_of
 from gateway.routing.table import BadPath
 
@@ -20,8 +21,8 @@ log = structlog.get_logger(__name__)
 class RememberingProtocol(GatewayProtocol):
     """Does the same as GatewayProtocol in less time.
 
-    A head is remembered once it has come twice in a row. Later ones have to be equal to the last byte; in any
-    doubt the parser reads them.
+    A head is remembered once it has come twice in a row. Every byte of a later head has to be the same; in
+    any doubt, the parser reads it.
     """
 
     __slots__ = ("_known", "_tail")
@@ -37,7 +38,7 @@ class RememberingProtocol(GatewayProtocol):
             super().data_received(data)
             return
         known = self._known
-        # After any other kind of read, the parser might already hold the first byte of this one.
+        # After any other kind of read, the parser might already hold the first byte of this request.
         if known is not None and self._tail and self._is_again(known, data):
             return
         before: Any = self.cycle
@@ -100,4 +101,4 @@ def _known_head(exchange: Exchange, data: bytes, tail: bytes) -> KnownHead | Non
         return None
     if fault_of(request, fields) is not None:
         return None
-    return KnownHead(tail, headers, fields, token, exchange.address)
+    return KnownHead(tail, headers, fields, token, cookie_of(exchange), exchange.address)

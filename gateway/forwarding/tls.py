@@ -17,7 +17,7 @@ from shared.process.server import Listener, Opening, PortError, State, bound_soc
 
 GOODBYE_SECONDS = 2.0  # to answer our close_notify
 BACKLOG = 2048
-PAUSE_SECONDS = 0.1  # after accepting has failed, as without free descriptors
+PAUSE_SECONDS = 0.1  # after a failed accept, for example when no descriptor is free
 HANDSHAKES = Counter("gateway_tls_handshakes_total", "TLS handshakes, by outcome", ["outcome"])
 
 log = structlog.get_logger(__name__)
@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 class HttpsPort:
     """Accepts connections; GatewayProtocol takes over after the handshake.
 
-    asyncio's own server would call no protocol before the end of the handshake, so that nothing would count
-    clients that never end theirs.
+    asyncio's own server calls no protocol before the end of the handshake, so clients that never finish it
+    would not be counted.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gateway.errors import Refusal
 from shared.http.hop_by_hop import HOP_BY_HOP
-from shared.process.observe import TRACEPARENT
+from shared.tracing.context import TRACEPARENT
 
 Header = tuple[bytes, bytes]
 

@@ -1,11 +1,13 @@
 """What a head said, for the next request on its connection that says the same.
 
 Clients that keep a connection open send the same headers with every request. What follows from these bytes
-and from the connection is found once: the sorted headers, the text of the token, the client's address. What
-may change between two requests is not kept: whether the token is valid, the caller's rights, the route.
+and from the connection is found once: the sorted headers, the text of the token or of the session cookie, the
+client's address. What may change between two requests is not kept: whether the token is valid, the caller's
+rights, the route, the access token that stands for a session cookie.
 """
 
 import re
+from collections.abc import Sequence
 
 from gateway.http.headers import Fields, Header, trace_parent
 
@@ -22,19 +24,31 @@ _HEAD_END = b"\r\n\r\n"
 class KnownHead:
     """Everything after the target of a request that was well-formed and had no body."""
 
-    __slots__ = ("address", "block", "block_of", "fields", "headers", "tail", "token", "trace")
+    __slots__ = """
+        address block block_of cookie fields headers presented presented_for tail token trace
+    """.split()
 
     def __init__(
-        self, tail: bytes, headers: list[Header], fields: Fields, token: str | None, address: str
+        self,
+        tail: bytes,
+        headers: list[Header],
+        fields: Fields,
+        token: str | None,
+        cookie: bytes | None,
+        address: str,
     ) -> None:
         self.tail = tail
         self.headers = headers
         self.fields = fields
         self.token = token
+        self.cookie = cookie  # of the session, without an Authorization header
         self.address = address
-        # The lines for the target, and the route and target that they were written for.
+        # The headers with an access token in place of the credential, and the token and policy they are for.
+        self.presented: Sequence[bytes] = ()
+        self.presented_for: tuple[object, object] = (None, None)
+        # The lines for the target, and the headers, route and target that they were written for.
         self.block = b""
-        self.block_of: tuple[object, object] = (None, None)
+        self.block_of: tuple[object, object, object] = (None, None, None)
         given = fields.seen.get(b"traceparent")
         self.trace = given if given is not None and trace_parent(given) is given else None
 

@@ -58,7 +58,19 @@ def is_from_our_pages(request: RequestState) -> bool:
 
 
 def present(request: RequestState, token: str) -> None:
-    """Forward the token in place of the credential.
+    """Forward the token in place of the credential."""
+    known = request.known
+    if known is None:
+        request.passed = _with_token(request, token)
+        return
+    made_for = known.presented_for
+    if made_for[0] is not token or made_for[1] is not request.policy:
+        known.presented, known.presented_for = _with_token(request, token), (token, request.policy)
+    request.passed = known.presented
+
+
+def _with_token(request: RequestState, token: str) -> list[bytes]:
+    """Return the headers with the token instead of the credential.
 
     An exchanged cookie is forwarded as well if the route requires no caller: auth's own pages read it.
     """
@@ -67,7 +79,7 @@ def present(request: RequestState, token: str) -> None:
         passed = without(passed, b"authorization")
     elif request.policy.auth == "required":
         passed = _without_session(passed, request.rules.session_cookie)
-    request.passed = [*passed, b"authorization", b": ", b"Bearer " + token.encode(), b"\r\n"]
+    return [*passed, b"authorization", b": ", b"Bearer " + token.encode(), b"\r\n"]
 
 
 def _without_session(passed: Sequence[bytes], name: bytes) -> list[bytes]:

@@ -59,11 +59,15 @@ class CredentialExchange:
             headers={"Authorization": f"Bearer {self._internal.issue('auth')}"},
         )
         token: str = answer["token"]
-        self._kept[credential] = (token, asked + answer["expires_in"] - SPARE_SECONDS)
+        self.keep(credential, token, asked + answer["expires_in"])
+        return token
+
+    def keep(self, credential: bytes, token: str, expires: float) -> None:
+        """Remember a token until shortly before it expires, on the monotonic clock."""
+        self._kept[credential] = (token, expires - SPARE_SECONDS)
         self._kept.move_to_end(credential)
         if len(self._kept) > KEPT_MAX:
             self._kept.popitem(last=False)
-        return token
 
     def forget(self, credential: bytes) -> None:
         self._kept.pop(credential, None)

@@ -132,7 +132,9 @@ class Admin:
         except ValueError:
             seconds = math.nan
         if not 0 <= seconds <= NOTICE_SECONDS_MAX:
-            return _problem(400, "bad_request", f"notice must be seconds from 0 to {NOTICE_SECONDS_MAX:g}.")
+            return _problem(
+                400, "bad_request", f"notice must be a number of seconds from 0 to {NOTICE_SECONDS_MAX:g}."
+            )
         log.info("leaving", notice_seconds=seconds)
         await self._fleet.drain(seconds)
         return JSONResponse({"leaving": True, "notice_seconds": seconds}, 202)

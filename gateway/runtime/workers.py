@@ -30,8 +30,8 @@ from gateway.runtime.process_status import WORKER, Inside
 from gateway.runtime.reload import KEPT_ROUTES
 from gateway.settings import Settings
 from gateway.telemetry.metrics import METRICS_FOLDER, exposition
-from shared.process.server import LISTEN_FD, listen
-from shared.process.supervision import SUPERVISED, follow_parent, report_phase
+from shared.process.server import listen
+from shared.process.supervision import LISTEN_FD, SUPERVISED, follow_parent, report_phase
 
 CONTROL = "GATEHOUSE_CONTROL"  # the Unix socket on which a worker responds to its parent
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -219,6 +219,7 @@ class Workers:
                 if ready.done():
                     await stack.enter_async_context(admin_listener.listening(self, self._settings))
                     log.info("workers_ready", workers=len(self._workers))
+                    report_phase("listening")
                 await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
                 # Workers are restarted unless they never became ready; such a worker has printed the reason.
                 return next((task.result() for task in running if task.done()), 0)

@@ -41,6 +41,7 @@ from shared.errors import PROBLEM_JSON, no_such_address
 from shared.peers.client import HttpClient
 from shared.process.observe import REQUEST_ID, ROUTE, Observe
 from shared.process.vitals import Vitals
+from shared.tracing.setup import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -65,10 +66,11 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
         # uvicorn passes this state to every connection, so that the protocol can access it.
         store = gateway.limit_store or nullcontext()
         vitals = Vitals([NewestBackup(settings.backup_dir).look])
-        async with gateway.follower, store, vitals, _asked(settings, inside), records.running():
-            yield {"gateway": gateway, "reload": reload}
-        reload.stop()
-        await gateway.stop()
+        async with tracing(settings.service, settings.internal_secrets[0]):
+            async with gateway.follower, store, vitals, _asked(settings, inside), records.running():
+                yield {"gateway": gateway, "reload": reload}
+            reload.stop()
+            await gateway.stop()
 
     app = Starlette(
         routes=[
@@ -139,7 +141,7 @@ class Metrics:
         return self._refusal(request, "/metrics/targets") or JSONResponse(found)
 
     def _refusal(self, request: Request, route: str) -> Response | None:
-        """Return what to respond without the right to see this.
+        """Return the refusal of a caller who may not see this page; None for the others.
 
         No alias leads here, so a proxy that hides /metrics hides all of it.
         """

@@ -49,7 +49,7 @@ class BrowserPages:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether this is a browser that shows a page: it names HTML, and aliases are for programs."""
+    """Whether to show a page: the client asks for HTML, and not under an alias, which is for programs."""
     if request.scope.get(ALIAS) is not None:
         return False
     accepted = {}

@@ -12,14 +12,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.forwarding.client_protocol import ALIAS
-from shared.look import TOKENS
+from shared.look import BASE, TOKENS
 from shared.process.observe import ROUTE
 
 FILES = Path(__file__).parent.parent / "console"
 SERVED = (".js", ".svg", "LICENCES")
 STYLE = "style.css"
 MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-SHEETS = ("base", "shell", "parts", "floating", "narrow")  # in one file, which saves requests
+SHEETS = ("shell", "parts", "floating", "narrow")  # in one file, which saves requests
 PLACEHOLDER = "VERSION"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -33,10 +33,13 @@ SECURITY_HEADERS = {
 }
 # An image that is opened by itself is a document; scripts and style sheets follow the policy of the page.
 IMAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'"}
-# Comments are a fifth of a first visit. Those of scripts are left out if they are alone on their lines.
+IMPORT = re.compile(rb'@import url\("\.\./vendor/([\w.]+)"\);')
+# Comments are a fifth of a first visit. Those of scripts are left out if they are types, or alone on a
+# line.
 STYLE_COMMENT = re.compile(rb"\s*/\*.*?\*/", re.DOTALL)
-STYLE_SPACE = re.compile(rb"\s*([{};])\s*")
+STYLE_SPACE = re.compile(rb"\s*([{};])\s*|([:,])\s+")
 SCRIPT_COMMENT = re.compile(rb"^[ \t]*(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)$", re.DOTALL | re.MULTILINE)
+SCRIPT_TYPE = re.compile(rb"/\*\* @(?:type|param)\b[^*\n]*\*/ ?")  # also within a line
 INDENTATION = re.compile(rb"^[ \t]+", re.MULTILINE)
 IMMUTABLE = "public, max-age=31536000, immutable"
 
@@ -73,12 +76,14 @@ class Console:
     """Serves the page, and its files under an address that changes with their content."""
 
     def __init__(self, folder: Path = FILES) -> None:
-        contents = {
+        contents = {  # each screen loads its own styles
             file.relative_to(folder).as_posix(): _without_comments(file)
             for file in sorted(folder.rglob("*"))
-            if file.name.endswith(SERVED) or file.match("pages/*.css")  # each screen loads its own styles
+            if file.name.endswith(SERVED) or file.match("pages/*.css")
         }
-        sheets = [TOKENS, *(folder / "style" / f"{name}.css" for name in SHEETS)]
+        for name in [one for one in contents if one.endswith(".css")]:
+            contents[name] = IMPORT.sub(lambda found: _vendored(folder, found[1]), contents[name])
+        sheets = [TOKENS, BASE, *(folder / "style" / f"{name}.css" for name in SHEETS)]
         contents[STYLE] = _short_styles(b"\n".join(sheet.read_bytes() for sheet in sheets))
         page = (folder / "index.html").read_bytes()
         every = b"\0".join([page, *(name.encode() + b"\0" + body for name, body in contents.items())])
@@ -124,11 +129,17 @@ def _without_comments(file: Path) -> bytes:
         return _short_styles(content)
     if file.suffix != ".js" or file.parent.name == "vendor":
         return content
-    return INDENTATION.sub(b"", SCRIPT_COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content))
+    content = SCRIPT_COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content)
+    return INDENTATION.sub(b"", SCRIPT_TYPE.sub(b"", content))
+
+
+def _vendored(folder: Path, name: bytes) -> bytes:
+    """Return a vendored style sheet, which becomes a part of the one that imports it."""
+    return _short_styles((folder / "vendor" / name.decode()).read_bytes())
 
 
 def _short_styles(content: bytes) -> bytes:
-    return STYLE_SPACE.sub(rb"\1", STYLE_COMMENT.sub(b"", content))
+    return STYLE_SPACE.sub(rb"\1\2", STYLE_COMMENT.sub(b"", content))
 
 
 def _accepts_gzip(header: str) -> bool:

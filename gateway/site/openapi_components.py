@@ -133,9 +133,17 @@ def unite(parts: Mapping[str, Document], names: Names) -> tuple[Document, Docume
             paths.setdefault(path, {}).update(_rewritten(item, rename))
         for reference, shape in _components(part):
             section, name = rename(reference).removeprefix(_ROOT).split("/", 1)
-            components.setdefault(section, {})[name] = _rewritten(shape, rename)
+            rewritten = _rewritten(shape, rename)
+            components.setdefault(section, {})[name] = _titled(section, name, rewritten)
     # Sorted, so that every gateway of a cluster writes the same document.
     return paths, {section: dict(sorted(entries.items())) for section, entries in sorted(components.items())}
+
+
+def _titled(section: str, name: str, shape: Any) -> Any:
+    """Return a schema under its own name: generators name types after titles, which others may have too."""
+    if section != "schemas" or not isinstance(shape, dict):
+        return shape
+    return {**shape, "title": "".join(part[:1].upper() + part[1:] for part in name.split("."))}
 
 
 def _clashing(found: Mapping[str, list[Any]]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The age and size of the newest backup. The gateway shows them, because every suite has one.
+"""The age and size of the newest backup. The gateway shows them, because every suite has a gateway.
 
 The folder itself is the truth: a name appears in it only when a backup is complete, whoever took it.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client import Gauge
 
-from shared.process.backups import FOLDER, backups_in
+from shared.process.backups import FOLDER, backups_in, size_of
 
 TAKEN = Gauge(
     "backup_last_success_timestamp_seconds",
@@ -35,11 +35,4 @@ class NewestBackup:
         found = backups_in(self._folder)
         if found or self._is_expected:
             TAKEN.labels(str(self._folder)).set(found[0].taken.timestamp() if found else 0.0)
-            SIZE.labels(str(self._folder)).set(_size(found[0].path) if found else 0.0)
-
-
-def _size(path: Path) -> float:
-    try:
-        return path.stat().st_size
-    except OSError:  # removed meanwhile
-        return 0.0
+            SIZE.labels(str(self._folder)).set((size_of(found[0]) or 0) if found else 0)

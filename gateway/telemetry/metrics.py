@@ -14,9 +14,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from gateway.errors import CLIENT_STALLED
 from gateway.request import RequestState
 from gateway.telemetry.tally import Tally
+from gateway.telemetry.tracing import end
 from shared.clock import timestamp
 from shared.process.access_log import access_log
 from shared.process.observe import BOUNDS_SECONDS, DURATION, REQUESTS, Durations
+from shared.tracing.spans import SWITCH, log_fields
 
 UNMATCHED = "unmatched"
 ERRORS_KEPT_MAX = 200
@@ -67,6 +69,8 @@ def record(request: RequestState) -> None:
         REFUSALS.labels(name, failure.code, failure.phase).inc()
     if failure is not None or request.status >= 500:
         _remember(request, name)
+    if SWITCH.tracing is not None:
+        end(request, SWITCH.tracing)
     access_log.add(
         method=method.decode(),
         path=target.partition(b"?")[0].decode("latin-1"),
@@ -82,6 +86,7 @@ def record(request: RequestState) -> None:
         bytes_in=request.received_bytes,
         bytes_out=request.sent_bytes,
         **({"code": failure.code, "source": failure.source, "phase": failure.phase} if failure else {}),
+        **log_fields(request.span),
     )
 
 

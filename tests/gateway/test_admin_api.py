@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -211,6 +212,26 @@ async def test_latest_errors_are_shown_without_secrets(gateway: RunningGateway) 
     assert "secret" not in str(found)
 
 
+async def test_backups_are_listed_if_the_gateway_knows_their_folder(
+    gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert await show(gateway, "/gateway/backups") == {"known": False, "backups": []}
+
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for name in ("2026-11-27T03-00-00Z.tar", "2026-11-28T03-00-00Z.tar", "2026-11-28T03-00-00Z.tar.part"):
+        (folder / f"gatehouse-{name}").write_bytes(b"backup")
+    found = await show(gateway, "/gateway/backups")
+    assert found["known"]
+    assert [(one["name"], one["taken"], one["size"]) for one in found["backups"]] == [
+        ("gatehouse-2026-11-28T03-00-00Z.tar", "2026-11-28T03:00:00Z", 6),
+        ("gatehouse-2026-11-27T03-00-00Z.tar", "2026-11-27T03:00:00Z", 6),
+    ]
+    monkeypatch.setattr("gateway.site.admin.api.BACKUPS_MAX", 1)
+    assert len((await show(gateway, "/gateway/backups"))["backups"]) == 1
+
+
 async def test_request_is_explained_and_not_sent(gateway: RunningGateway, backend: Backend) -> None:
     for body, outcome, words in (
         ({"target": "/orders/7"}, "refused", "401 unauthenticated"),
@@ -308,6 +329,6 @@ async def test_envelope_is_kept(gateway: RunningGateway) -> None:
 
 def test_schemas_of_the_document_are_complete() -> None:
     found = admin_schemas()
-    assert {"Status", "Routes", "TargetShown", "RouteLimits", "ErrorShown", "Explanation"} <= set(found)
+    assert {"Status", "RoutesShown", "TargetShown", "RouteLimits", "ErrorShown", "Explanation"} <= set(found)
     assert found["ExplainRequest"]["required"] == ["target"]
     assert found["ExplainRequest"]["additionalProperties"] is False

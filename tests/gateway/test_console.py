@@ -56,7 +56,7 @@ async def test_only_files_for_browsers_are_served(gateway: RunningGateway) -> No
         "start.html",
         "jsconfig.json",
         "vendor/packages.toml",
-        "style/base.css",
+        "style/parts.css",
         "../errors.py",
         "no.js",
     ):
@@ -65,9 +65,12 @@ async def test_only_files_for_browsers_are_served(gateway: RunningGateway) -> No
     assert (styles.status, styles.value("content-type")) == (200, "text/css; charset=utf-8")
     assert b".thread" in styles.body
     assert b"/*" not in styles.body
+    terminals = await gateway.request("GET", f"/console/{version}/pages/terminals.css", headers=PLAIN)
+    assert b".xterm-viewport" in terminals.body  # of the vendored sheet, which it imports
+    assert b"@import" not in terminals.body
     licences = await gateway.request("GET", f"/console/{version}/vendor/LICENCES")
     assert licences.status == 200
-    assert licences.body.decode().count("Permission is hereby granted") == 3
+    assert licences.body.decode().count("Permission is hereby granted") == 5
     for path in ("/api/console", f"/api/v1/console/{version}/app.js"):  # they name each other by full path
         assert (await gateway.request("GET", path)).status == 404
 
@@ -92,9 +95,13 @@ def test_comments_of_scripts_are_left_out_and_lines_stay_where_they_are(tmp_path
     file = tmp_path / "some.js"
     file.write_text(
         '// @ts-check\n/** Long\n * text. */\nconst a = "/** kept */"; // kept\n  // gone\n  b("//kept");\n'
+        "c = /** @type {any} */ (d);\n"
     )
 
-    assert _without_comments(file).decode() == '\n\n\nconst a = "/** kept */"; // kept\n\nb("//kept");\n'
+    assert (
+        _without_comments(file).decode()
+        == '\n\n\nconst a = "/** kept */"; // kept\n\nb("//kept");\nc = (d);\n'
+    )
     styles = tmp_path / "some.css"
     styles.write_text("/* Gone. */\n@media print {\n  .a > .b { color: red; margin: 0 auto; }\n}\n")
-    assert _without_comments(styles).decode() == "\n@media print{.a > .b{color: red;margin: 0 auto;}}"
+    assert _without_comments(styles).decode() == "\n@media print{.a > .b{color:red;margin:0 auto;}}"

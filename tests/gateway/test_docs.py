@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from gateway.site.openapi_components import METHODS
 from tests.gateway.backends import Backend, Conversation, Handler
@@ -58,6 +57,8 @@ def resolve(merged: Document, reference: str) -> Any:
 
 
 async def merged_document(gateway: RunningGateway) -> Document:
+    from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR  # takes a second
+
     answer = await gateway.request("GET", "/openapi.json")
     assert answer.status == 200
     merged: Document = answer.json()

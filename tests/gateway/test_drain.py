@@ -34,9 +34,11 @@ async def gateway_process(
         "ADMIN_PORT": "0",
         **more,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", cwd=PROJECT, env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+    with (folder / "output").open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", cwd=PROJECT, env=environment,
+            stdin=asyncio.subprocess.PIPE, stdout=output,
+        )  # fmt: skip
     try:
         async with asyncio.timeout(20):
             while True:

@@ -114,6 +114,29 @@ async def test_file_is_watched_for_changes(
     await eventually(lambda: running.state.table.routes[0].path == b"/c")
 
 
+async def test_change_of_a_mounted_config_map_is_noticed(
+    start_gateway: Start, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes writes a new folder, and replaces the link through which all files are reached."""
+    monkeypatch.setattr(gateway.runtime.reload, "POLL_SECONDS", 0.02)
+    running = await start_gateway(routes(one("/a", backend)))
+
+    def publish(number: int, text: str) -> None:
+        folder = running.file.parent / f"..{number}"
+        folder.mkdir()
+        (folder / running.file.name).write_text(text)
+        new = running.file.parent / "..data_tmp"
+        new.symlink_to(folder.name)
+        new.replace(running.file.parent / "..data")
+
+    publish(1, routes(one("/b", backend)))
+    running.file.unlink()
+    running.file.symlink_to(f"..data/{running.file.name}")
+    await eventually(lambda: running.state.table.routes[0].path == b"/b")
+    publish(2, routes(one("/c", backend)))
+    await eventually(lambda: running.state.table.routes[0].path == b"/c")
+
+
 async def test_file_that_is_being_written_is_not_read(start_gateway: Start, backend: Backend) -> None:
     running = await start_gateway(routes(one("/a", backend)))
     watching = running.reload

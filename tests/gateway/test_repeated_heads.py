@@ -7,6 +7,7 @@ happens between two equal requests - a reload, a revocation, a removed key, the 
 import asyncio
 import random
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,11 +18,14 @@ import pytest
 
 from gateway.config.api_keys_file import new_key, parse
 from gateway.config.routes_file import load
+from gateway.forwarding import admission
 from gateway.forwarding.client_protocol import GatewayProtocol
 from gateway.forwarding.repeated_heads import RememberingProtocol
 from gateway.http.known_head import may_be_known, tail_of
 from gateway.policies.api_keys import NO_KEYS
+from gateway.policies.browser_sessions import cookie_of
 from gateway.policies.credential_exchange import CredentialExchange
+from gateway.request import RequestState
 from gateway.routing.table import RouteTable
 from gateway.settings import Settings
 from gateway.telemetry import metrics
@@ -302,8 +306,11 @@ async def test_remembered_heads_change_nothing_but_time(
     lines = Lines()
     monkeypatch.setattr(metrics, "access_log", lines)
     tokens = [token(f"user-{number}", sid=f"session-{number}") for number in range(2)]
+    behind_cookie = [tokens[0]]
     monkeypatch.setattr(
-        CredentialExchange, "remembered", lambda _, credential: tokens[0] if credential == COOKIE else None
+        CredentialExchange,
+        "remembered",
+        lambda _, credential: behind_cookie[0] if credential == COOKIE else None,
     )
     file = tmp_path / "routes.yaml"
     file.write_text(ROUTES)
@@ -336,9 +343,38 @@ async def test_remembered_heads_change_nothing_but_time(
             comparison.both(lambda side: side.running.gateway.verifier.revocations.forget())
         elif draw < 0.098:
             comparison.both(lambda side: side.running.gateway.take_keys(NO_KEYS))
+        elif draw < 0.12:
+            behind_cookie[0] = chance.choice(tokens)
         await comparison.step(requests.next())
 
     assert sum(hits) >= HITS_MIN, f"{sum(hits)} hits of {len(hits)} tries"
+
+
+async def test_session_cookie_is_read_once_and_exchanged_for_every_request(
+    make_settings: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hits: list[bool]
+) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_text(ROUTES)
+    side = Side(InMemory(make_settings(Settings, admin_port=0), load(file, development=True)))
+    request = b"GET /orders HTTP/1.1\r\nHost: a\r\nCookie: theme=dark; session=%b\r\n\r\n" % COOKIE
+    read: list[bytes | None] = []
+
+    def noted(state: RequestState) -> bytes | None:
+        read.append(cookie_of(state))
+        return read[-1]
+
+    monkeypatch.setattr(admission, "cookie_of", noted)
+    for session in ("session-0", "session-0", "session-0", "session-1", "session-1"):
+        held = token("user-0", sid=session)
+        await side.running.gateway.verifier.verify(held)
+        side.running.gateway.exchange.keep(COOKIE, held, time.monotonic() + 3600)
+        answer, (asked,) = await _exchange(side, [request], ANSWERS[0])
+
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"authorization: Bearer " + held.encode() in asked
+        assert b"cookie: theme=dark\r\n" in asked
+    assert hits == [True] * 3
+    assert len(read) == 4  # twice for each of the two requests from which the head was learnt
 
 
 def _set_draining(side: Side, *, on: bool) -> None:

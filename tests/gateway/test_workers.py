@@ -14,11 +14,15 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
-from tests.gateway.backends import Backend
+from shared.process.supervision import PHASE_MARK, STARTING, SUPERVISED
+from tests.gateway.backends import Backend, echo
 from tests.gateway.support import Wire
 from tests.gateway.test_drain import EXIT_SECONDS_MAX, connect, gateway_process
 from tests.support import free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 START_SECONDS_MAX = 30
 ROUTE = "{path: %s, backend: '%s', auth: none, rate_limit: {rate: 100000/s}}"
@@ -65,16 +69,23 @@ async def become(what: Callable[[], Awaitable[Any]], expected: Any) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.fixture
-async def fleet(backend: Backend, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with running(backend, tmp_path) as found:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """A gateway for tests that leave both workers running: a start takes three seconds of CPU."""
+    async with Backend(echo) as backend, running(backend, tmp_path_factory.mktemp("fleet")) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with Backend(echo) as backend, running(backend, tmp_path) as found:
         yield found
 
 
 @asynccontextmanager
 async def running(backend: Backend, folder: Path) -> AsyncIterator[Fleet]:
     admin_port = free_port()
-    more = {"WORKERS": "2", "ADMIN_PORT": str(admin_port), "DRAIN_SECONDS": "5"}
+    more = {"WORKERS": "2", "ADMIN_PORT": str(admin_port), "DRAIN_SECONDS": "5", SUPERVISED: STARTING}
     async with gateway_process(backend, folder, **more) as (process, port):
         found = Fleet(process, port, admin_port, folder, backend)
 
@@ -95,40 +106,46 @@ async def total(fleet: Fleet, port: int) -> int:
 
 
 async def test_metrics_include_all_workers(fleet: Fleet) -> None:
+    before = await total(fleet, fleet.admin_port)
     for _ in range(40):
         assert await fleet.get("/open") == 200
     states = await fleet.admin("/targets")
     assert all(state["targets"][0]["connections"] for state in states), "one worker got no requests"
     for port in (fleet.port, fleet.admin_port):
-        await become(partial(total, fleet, port), 40)
+        await become(partial(total, fleet, port), before + 40)
 
 
-async def test_worker_that_dies_is_replaced_and_its_counts_are_kept(fleet: Fleet) -> None:
+async def test_parent_tells_its_launcher_that_all_workers_listen(fleet: Fleet) -> None:
+    async def phases() -> list[str]:
+        lines = (fleet.folder / "output").read_text().splitlines()
+        return [line.removeprefix(PHASE_MARK) for line in lines if line.startswith(PHASE_MARK)]
+
+    await become(phases, ["starting workers", "listening"])
+
+
+async def test_worker_that_dies_is_replaced_without_losing_connections_or_counts(own_fleet: Fleet) -> None:
     async def counted() -> int:
-        return await total(fleet, fleet.admin_port)
+        return await total(own_fleet, own_fleet.admin_port)
 
     for _ in range(20):
-        assert await fleet.get("/open") == 200
+        assert await own_fleet.get("/open") == 200
     await become(counted, 20)
-    before = await fleet.workers()
+    before = await own_fleet.workers()
+    files = sorted(_counted_in(before[0]))
     os.kill(before[0], signal.SIGKILL)
-
-    async def replaced() -> bool:
-        now = await fleet.workers()
-        return len(now) == 2 and before[0] not in now
-
-    await become(replaced, True)
-    assert before[1] in await fleet.workers()
-    for _ in range(20):
-        assert await fleet.get("/open") == 200
-    await become(counted, 40)
-
-
-async def test_connections_to_a_dead_worker_wait_for_its_successor(fleet: Fleet) -> None:
-    (first, _) = await fleet.workers()
-    os.kill(first, signal.SIGKILL)
+    # Connections to the dead worker wait for its successor.
     async with asyncio.timeout(START_SECONDS_MAX):
-        assert set(await asyncio.gather(*(fleet.get("/open") for _ in range(20)))) == {200}
+        assert set(await asyncio.gather(*(own_fleet.get("/open") for _ in range(20)))) == {200}
+    await become(partial(_is_replaced, own_fleet, before[0]), True)
+    assert before[1] in await own_fleet.workers()
+    await become(counted, 40)
+    assert sorted(_counted_in(before[1])) == files, "the number of metric files grows with restarts"
+    assert len([name for name in files if name.startswith("counter_")]) == 2
+
+
+async def _is_replaced(fleet: Fleet, worker: int) -> bool:
+    now = await fleet.workers()
+    return len(now) == 2 and worker not in now
 
 
 async def test_reload_reaches_all_workers(fleet: Fleet) -> None:
@@ -140,37 +157,30 @@ async def test_reload_reaches_all_workers(fleet: Fleet) -> None:
 
 
 async def test_sighup_reaches_all_workers(fleet: Fleet) -> None:
-    fleet.write("/open", "/more")
+    fleet.write("/open", "/after-the-signal")
     fleet.process.send_signal(signal.SIGHUP)
 
     async def served() -> set[int]:
-        return {await fleet.get("/more") for _ in range(20)}
+        return {await fleet.get("/after-the-signal") for _ in range(20)}
 
     await become(served, {200})
 
 
-async def test_restarted_worker_uses_the_last_valid_file(fleet: Fleet) -> None:
-    (fleet.folder / "routes.yaml").write_text("routes: what")
-    assert [outcome["success"] for outcome in await fleet.admin("/reload", "POST")] == [False, False]
-    (first, second) = await fleet.workers()
+async def test_restarted_worker_uses_the_last_valid_file_and_a_drain_reaches_it(own_fleet: Fleet) -> None:
+    (own_fleet.folder / "routes.yaml").write_text("routes: what")
+    assert [outcome["success"] for outcome in await own_fleet.admin("/reload", "POST")] == [False, False]
+    (first, second) = await own_fleet.workers()
     os.kill(first, signal.SIGKILL)
+    await become(partial(_is_replaced, own_fleet, first), True)
+    assert {await own_fleet.get("/open") for _ in range(20)} == {200}
+    assert "gateway_config_reload_success 0.0" in await own_fleet.admin("/metrics")
+    assert second in await own_fleet.workers()
 
-    async def replaced() -> bool:
-        now = await fleet.workers()
-        return len(now) == 2 and first not in now
-
-    await become(replaced, True)
-    assert {await fleet.get("/open") for _ in range(20)} == {200}
-    assert "gateway_config_reload_success 0.0" in await fleet.admin("/metrics")
-    assert second in await fleet.workers()
-
-
-async def test_drain_reaches_all_workers(fleet: Fleet) -> None:
-    wires = [await connect(fleet.port) for _ in range(12)]
+    wires = [await connect(own_fleet.port) for _ in range(12)]
     for wire in wires:
         assert (await wire.request("GET", "/open")).status == 200
-    await fleet.admin("/drain?notice=1", "POST")
-    assert {await fleet.get("/health/ready") for _ in range(12)} == {503}
+    await own_fleet.admin("/drain?notice=1", "POST")
+    assert {await own_fleet.get("/health/ready") for _ in range(12)} == {503}
 
     async def until_closed(wire: Wire) -> list[int]:
         statuses = []
@@ -183,13 +193,13 @@ async def test_drain_reaches_all_workers(fleet: Fleet) -> None:
 
     async with asyncio.timeout(EXIT_SECONDS_MAX):
         statuses = await asyncio.gather(*(until_closed(wire) for wire in wires))
-        assert await fleet.process.wait() == 0
+        assert await own_fleet.process.wait() == 0
     assert {status for each in statuses for status in each} == {200}
 
 
-async def test_workers_end_with_a_parent_that_was_killed(fleet: Fleet) -> None:
-    workers = await fleet.workers()
-    fleet.process.kill()
+async def test_workers_end_with_a_parent_that_was_killed(own_fleet: Fleet) -> None:
+    workers = await own_fleet.workers()
+    own_fleet.process.kill()
 
     async def alive() -> list[int]:
         return [pid for pid in workers if _runs(pid)]
@@ -204,9 +214,9 @@ def _runs(pid: int) -> bool:
         return False
 
 
-async def test_taken_port_is_reported_only_once(backend: Backend, tmp_path: Path, fleet: Fleet) -> None:
+async def test_taken_port_is_reported_only_once(tmp_path: Path, fleet: Fleet) -> None:
     environment = os.environ | {
-        "ROUTES_FILE": str(tmp_path / "routes.yaml"),
+        "ROUTES_FILE": str(fleet.folder / "routes.yaml"),
         "DATA_DIR": str(tmp_path),
         "PORT": str(fleet.port),
         "WORKERS": "2",
@@ -221,22 +231,6 @@ async def test_taken_port_is_reported_only_once(backend: Backend, tmp_path: Path
     assert other.returncode == 4
     assert told.decode().count("cannot listen on") == 1
     assert len(await fleet.workers()) == 2
-
-
-async def test_number_of_metric_files_does_not_grow_with_restarts(fleet: Fleet) -> None:
-    for _ in range(20):
-        assert await fleet.get("/open") == 200
-    before = await fleet.workers()
-    files = sorted(_counted_in(before[0]))
-    os.kill(before[0], signal.SIGKILL)
-
-    async def replaced() -> bool:
-        now = await fleet.workers()
-        return len(now) == 2 and before[0] not in now
-
-    await become(replaced, True)
-    assert sorted(_counted_in(before[1])) == files
-    assert len([name for name in files if name.startswith("counter_")]) == 2
 
 
 def _counted_in(pid: int) -> list[str]:

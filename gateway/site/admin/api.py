@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,15 +24,20 @@ from gateway.telemetry.metrics import ERRORS_KEPT_MAX
 from shared import __version__
 from shared.errors import FieldFault, Problem, TooLarge, UnsupportedMediaType
 from shared.http.inputs import is_json, read_body, valid
+from shared.process.backups import FOLDER, backups_in, size_of
 from shared.process.observe import ROUTE
 
 LINES_MAX = 2_000  # of targets and limits, over all workers
+BACKUPS_MAX = 200
 
 Page = Callable[[Request], Awaitable[Any]]
 
 
 class AdminApi:
-    """Answers from memory: nothing here waits for a service but for the identity of the caller."""
+    """Answers from memory, and lists backups from their folder.
+
+    Only finding out who the caller is may have to wait for a service.
+    """
 
     def __init__(self, gateway: Gateway, siblings: Siblings, records: Records) -> None:
         self._gateway = gateway
@@ -48,6 +54,7 @@ class AdminApi:
             Route("/gateway/targets", self._for_admins("/gateway/targets", self.targets)),
             Route("/gateway/limits", self._for_admins("/gateway/limits", self.limits)),
             Route("/gateway/errors", self._for_admins("/gateway/errors", self.errors)),
+            Route("/gateway/backups", self._for_admins("/gateway/backups", self.backups)),
             Route("/gateway/explain", self._for_admins("/gateway/explain", self.explain), methods=["POST"]),
         ]
 
@@ -79,7 +86,7 @@ class AdminApi:
         table = self._gateway.table
         routes = table.routes[: schemas.ROUTES_MAX]
         return _plain(
-            schemas.Routes(
+            schemas.RoutesShown(
                 version=table.digest[:12],
                 total=len(table.routes),
                 routes=[_route(route) for route in routes],
@@ -106,6 +113,11 @@ class AdminApi:
         found.sort(key=lambda error: str(error["time"]), reverse=True)
         return _lines(schemas.ErrorShown, found, ERRORS_KEPT_MAX)
 
+    async def backups(self, _request: Request) -> Any:
+        folder = self._gateway.settings.backup_dir or FOLDER
+        found = await asyncio.to_thread(_backups_in, folder)
+        return _plain(schemas.BackupsShown(known=bool(found) or folder.is_dir(), backups=found))
+
     async def explain(self, request: Request) -> Any:
         body = await _body(request)
         headers = [f"Host: {body.host}", *body.headers]
@@ -123,6 +135,15 @@ class AdminApi:
                 steps=[schemas.Step(name=line.name, text=line.words) for line in steps],
             )
         )
+
+
+def _backups_in(folder: Path) -> list[schemas.BackupShown]:
+    sized = ((one, size_of(one)) for one in backups_in(folder)[:BACKUPS_MAX])
+    return [
+        schemas.BackupShown(name=one.name, taken=one.taken, size=size)
+        for one, size in sized
+        if size is not None
+    ]
 
 
 async def _body(request: Request) -> schemas.ExplainRequest:

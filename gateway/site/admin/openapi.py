@@ -31,7 +31,7 @@ READS: Mapping[str, tuple[str, str, type[BaseModel], bool]] = {
         schemas.Status,
         False,
     ),
-    "/gateway/routes": ("show_gateway_routes", "Show the routes at work.", schemas.Routes, False),
+    "/gateway/routes": ("show_gateway_routes", "Show the routes at work.", schemas.RoutesShown, False),
     "/gateway/targets": (
         "list_gateway_targets",
         "List the targets of all routes with their health, as each worker sees it.",
@@ -49,6 +49,12 @@ READS: Mapping[str, tuple[str, str, type[BaseModel], bool]] = {
         "List the latest refusals of the gateway and 5xx of services, newest first.",
         schemas.ErrorShown,
         True,
+    ),
+    "/gateway/backups": (
+        "list_gateway_backups",
+        "List the backups in `BACKUP_DIR`, if the gateway has that folder.",
+        schemas.BackupsShown,
+        False,
     ),
 }
 EXPLAIN = "/gateway/explain"

@@ -1,5 +1,6 @@
 """What the admin read API accepts and returns."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -55,7 +56,9 @@ class Reloaded(Output):
     time: str
     success: bool
     changed: bool
-    faults: list[str] = Field(description="With their lines; the routes before stay active.")
+    faults: list[str] = Field(
+        description="Each fault with its line. While there are any, the previous routes stay active."
+    )
 
 
 class WorkerStatus(Output):
@@ -117,7 +120,7 @@ class AliasShown(Output):
     envelope: bool
 
 
-class Routes(Output):
+class RoutesShown(Output):
     """The routes at work, in the order of the file."""
 
     version: str
@@ -161,3 +164,18 @@ class ErrorShown(Output):
     code: str
     source: str
     phase: str
+
+
+class BackupShown(Output):
+    """A complete backup of all services; `taken` is the moment whose state it has."""
+
+    name: str
+    taken: datetime
+    size: int
+
+
+class BackupsShown(Output):
+    """The backups in the folder that the gateway knows; `known` is false if there is no such folder here."""
+
+    known: bool
+    backups: list[BackupShown] = Field(description="At most 200, newest first.")

@@ -11,7 +11,7 @@ let changed = () => {};
 let exchange = null; // the refresh in progress: a refresh token can be used only once
 let timer;
 
-/** Call this whenever someone signs in or out, or the token is refreshed. */
+/** Call `callback` whenever someone signs in or out, or the token is refreshed. */
 export function onChange(callback) {
   changed = callback;
   schedule();
