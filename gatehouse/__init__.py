@@ -1,1 +1,5 @@
 """The `gatehouse` command: starts, migrates and extends the suite."""
+
+from gatehouse import place
+
+place.enter()

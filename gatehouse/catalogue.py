@@ -3,13 +3,12 @@
 import ast
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from contracts import events as contracts
+from gatehouse.place import ROOT
 from shared.events import Event
 
-ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 116
 HEAD = """\
 # Events
@@ -22,17 +21,21 @@ by older receivers; a change that an older receiver would misread gets a higher 
 
 
 def text() -> str:
-    kinds = sorted(_kinds(), key=lambda kind: kind.topic)
+    found = sorted(kinds(), key=lambda kind: kind.topic)
     tellers = _tellers()
-    rows = [_row(kind, tellers) for kind in kinds]
+    rows = [_row(kind, tellers) for kind in found]
     summary = ["| topic | sender | receivers |", "|---|---|---|", *rows]
-    return "\n".join([HEAD, *summary, *(line for kind in kinds for line in _section(kind))]) + "\n"
+    return "\n".join([HEAD, *summary, *(line for kind in found for line in _section(kind))]) + "\n"
 
 
-def _kinds() -> Iterator[type[Event]]:
+def kinds() -> Iterator[type[Event]]:
     for found in vars(contracts).values():
         if isinstance(found, type) and issubclass(found, Event) and hasattr(found, "topic"):
             yield found
+
+
+def receivers(kind: type[Event]) -> list[str]:
+    return [name for name, one in contracts.SUBSCRIBERS.items() if kind.topic in one.topics]
 
 
 def _tellers() -> dict[str, list[str]]:
@@ -47,9 +50,8 @@ def _tellers() -> dict[str, list[str]]:
 
 
 def _row(kind: type[Event], tellers: dict[str, list[str]]) -> str:
-    receivers = [name for name, one in contracts.SUBSCRIBERS.items() if kind.topic in one.topics]
     by = "every service" if kind.source is None else ", ".join(tellers.get(kind.__name__, ())) or "none yet"
-    return f"| `{kind.topic}` | {by} | {', '.join(receivers) or 'none yet'} |"
+    return f"| `{kind.topic}` | {by} | {', '.join(receivers(kind)) or 'none yet'} |"
 
 
 def _section(kind: type[Event]) -> list[str]:

@@ -13,17 +13,18 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from gatehouse import dashboards, events, logs, programs
+from gatehouse import dashboards, events, logs, programs, stack
 from gatehouse.backup import commands as backups
 from gatehouse.doctor import commands as doctors
+from gatehouse.kubernetes import commands as clusters
 from gatehouse.load import commands as loads
 from gatehouse.move import commands as moves
+from gatehouse.place import IS_PACKED, ROOT
+from gatehouse.upgrade import commands as upgrades
 from shared import __version__
 
 if TYPE_CHECKING:  # imported late below: `up` must stay small, since it runs as long as the suite
     from shared.process.settings import ProcessSettings
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,8 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         describe(described)
     chosen = parser.parse_args(given)
     command = known[chosen.command][0]
+    if IS_PACKED and chosen.command in OF_CHECKOUTS:
+        sys.stderr.write(f"`gatehouse {chosen.command}` changes the code, so it needs a checkout of it\n")
+        return 2
     try:
-        # These run as long as the suite, so they import no settings; a planning process reports their faults.
+        # `up` and `demo` run as long as the suite, so they import no settings.
+        # A planning process reports the faults of the settings.
         return command(chosen) if command in (up, demo) else _reporting_faults(command, chosen)
     except KeyboardInterrupt:  # from a long-running command; `up` handles SIGINT itself
         sys.stderr.write("\ninterrupted\n")
@@ -104,11 +109,16 @@ def up(arguments: argparse.Namespace) -> int:
     from gatehouse import launcher, plan
     from gatehouse.starting import ByExecution, ByFork, can_fork
 
+    if IS_PACKED:
+        sys.stderr.write(f"data: {os.environ.get('DATA_DIR')}\n")
     # With --reload, services are imported after the fork, so that a changed one needs no new fork server.
     imported = [] if arguments.reload else list(programs.find(ROOT).values())
     starter = ByFork(ROOT, imported) if can_fork() else ByExecution()
     try:
-        return launcher.up(plan.read(ROOT), starter, reload_from=ROOT if arguments.reload else None)
+        reload_from = ROOT if arguments.reload else None
+        return launcher.up(
+            plan.read(ROOT), starter, reload_from=reload_from, read_again=lambda: plan.read(ROOT)
+        )
     except plan.NoPlan as error:
         return error.code
     finally:
@@ -116,9 +126,14 @@ def up(arguments: argparse.Namespace) -> int:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Start everything, with an inventory of an invented company instead of AWS (INVENTORY_DEMO=on)."""
+    """Start everything with an invented company, in the inventory as well; or fill a running suite."""
+    from gatehouse.demo import commands as demos
+
+    if arguments.fill or arguments.remove:
+        return _reporting_faults(demos.fill, arguments)
     os.environ["INVENTORY_DEMO"] = "on"
-    return up(arguments)
+    with demos.beside_the_suite():
+        return up(arguments)
 
 
 def migrate(arguments: argparse.Namespace) -> int:
@@ -254,6 +269,14 @@ def _reload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reload", action="store_true", help=text)
 
 
+def _demo(parser: argparse.ArgumentParser) -> None:
+    _reload(parser)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--fill", action="store_true", help="fill the running suite with what is missing")
+    instead.add_argument("--remove", action="store_true", help="remove the company from the running suite")
+    parser.add_argument("--wait", action="store_true", help="with --fill: wait until the suite is ready")
+
+
 def _one_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "service",
@@ -281,20 +304,24 @@ def _file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--certificate", metavar="NAME", help=text)
 
 
+OF_CHECKOUTS = {"migration", "service", "compose", "dashboards"}
 Command = Callable[[argparse.Namespace], int]
 Commands = dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]]
 COMMANDS: Commands = {
     "up": (up, _reload),
-    "demo": (demo, _reload),
+    "demo": (demo, _demo),
     "migrate": (migrate, _one_service),
     "migration": (migration, _service_and_message),
     "service": (service, _name),
     "compose": (draw_containers, _no_options),
+    "kubernetes": (clusters.kubernetes, clusters.describe),
+    "stack": (stack.stack, stack.describe),
     "env": (env, _file),
     "events": (events.events, events.describe),
     "backup": (backups.backup, backups.describe_backup),
     "restore": (backups.restore, backups.describe_restore),
     "move": (moves.move, moves.describe),
+    "upgrade": (upgrades.upgrade, upgrades.describe),
     "doctor": (doctors.doctor, doctors.describe),
     "dashboards": (dashboards.dashboards, _no_options),
     "logs": (logs.logs, logs.describe),

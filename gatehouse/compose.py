@@ -6,7 +6,7 @@ in its container.yaml. Everything outside the marked parts is written by hand.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 
 COMPOSE = "docker-compose.yml"
 ENV_TEMPLATE = "deploy/env.template"
-KEYS = {"environment", "data", "container"}
+KEYS = {"environment", "data", "container", "outside"}
 PORT = r"^    port: int = Field\(default=(\d+)"
 IMAGE = "${PYTHON_IMAGE:-python:3.11-slim-bookworm}"
 # The folder belongs to the user of the Dockerfile; by default it would belong to root.
@@ -28,13 +28,17 @@ class NotDrawn(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A service as docker-compose runs it. `data` describes its volume; without it, /data is temporary."""
+    """A service as docker-compose runs it. `data` describes its volume; without it, /data is temporary.
+
+    `outside` are the ports on the Internet that it connects to, for the network policies of a cluster.
+    """
 
     name: str
     port: int
     environment: Mapping[str, object] = field(default_factory=dict)
     data: str | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
+    outside: Sequence[int] = ()
 
     @property
     def password(self) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from gatehouse.place import ROOT
+
 FOLDER = "deploy/grafana"
 WIDTH, HEIGHT, COLUMNS = 8, 7, 3
 SOURCE = {"type": "prometheus", "uid": "${source}"}
@@ -168,7 +169,7 @@ TABLE = (
             _panel("Registrations in an hour", "short", ("registered", _made("auth-register"))),
             _panel("Sign-ins in an hour", "short", ("signed in", _made("auth-login", "2.."))),
             _panel("Refused sign-ins in an hour", "short", ("refused", _made("auth-login", "4.."))),
-            # Not only new orders, uploads and tickets: credit notes, links and replies are among them.
+            # These count more than new orders, uploads and tickets: credit notes, links and replies as well.
             _panel("POST requests of /orders in an hour", "short", ("done", _made("orders"))),
             _panel("POST requests of /files in an hour", "short", ("done", _made("files"))),
             _panel("POST requests of /tickets in an hour", "short", ("done", _made("support"))),

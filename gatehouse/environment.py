@@ -25,7 +25,8 @@ FETCHED_UV = FOLDER / "uv"
 UNFINISHED = FOLDER / "unfinished"
 HEARTBEAT_SECONDS = 5.0
 OUTPUT_LINES_SHOWN = 12
-# Use the system's CA certificates, as pip is often configured to. Older versions of uv know the second name.
+# Use the system's CA certificates, as pip is often configured to. Older versions of uv know only the second
+# name.
 UV_SETTINGS = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
 NO_INSTALLER = """\
 This machine has neither uv nor pip to install packages with. Install one, then run the same command again:

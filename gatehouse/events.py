@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatehouse import programs
+from gatehouse.place import ROOT
 from gatehouse.programs import Program
 from shared.clock import now
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from shared.data.database import Database
     from shared.events.dead import DeadLetter, DeadLetters
 
-ROOT = Path(__file__).resolve().parent.parent
 REASON_CHARACTERS = 100
 Command = Callable[[argparse.Namespace], int]
 Describe = Callable[[argparse.ArgumentParser], None]
@@ -88,8 +88,8 @@ def replay(arguments: argparse.Namespace) -> int:
         return _replay_all(arguments.service)
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
         found = _all_there(letters.those(session, arguments.ids), arguments.ids)
-        letters.replay(session, found)
-    sys.stdout.write(f"{arguments.service}: {len(found)} to be retried\n")
+        replayed = letters.replay(session, found)
+    sys.stdout.write(f"{arguments.service}: {len(replayed)} to be retried\n")
     return 0
 
 
@@ -103,10 +103,10 @@ def _replay_all(service: str) -> int:
         while True:
             with database.transaction() as session:
                 found = letters.oldest(session, after=last)
-                letters.replay(session, found)
+                number += len(letters.replay(session, found))
             if not found:
                 break
-            number, last = number + len(found), found[-1]
+            last = found[-1]
     sys.stdout.write(f"{service}: {number} to be retried\n")
     return 0
 
@@ -115,8 +115,8 @@ def drop(arguments: argparse.Namespace) -> int:
     """Delete dead letters without applying them."""
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
         found = _all_there(letters.those(session, arguments.ids), arguments.ids)
-        letters.drop(session, found)
-    sys.stdout.write(f"{arguments.service}: {len(found)} deleted\n")
+        dropped = letters.drop(session, found)
+    sys.stdout.write(f"{arguments.service}: {len(dropped)} deleted\n")
     return 0
 
 

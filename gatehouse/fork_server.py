@@ -3,7 +3,7 @@
 It imports the common modules and those of the given programs once, so that processes start in a fraction of
 the time and share that memory. All imports precede the first fork: importing changes pages all over the heap,
 and a page that changes after a fork exists twice. The launcher sends each order over a socket, with the stdin
-and stdout of the new process, and receives every exit code.
+and stdout of the new process and the socket that it takes over, if any, and receives every exit code.
 """
 
 import ast
@@ -27,6 +27,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase as Metric
 
 from gatehouse.starting import MESSAGE_BYTES_MAX, PROGRAMS
+from shared.process.supervision import LISTEN_FD
 
 PRELOADED = (
     "shared.service",
@@ -92,7 +93,7 @@ class ForkServer:
             if self._woken in ready:
                 self._report_ended()
             if self._channel in ready:
-                message, files, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES_MAX, 2)
+                message, files, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES_MAX, 3)
                 if not message:
                     return None
                 if (order := self._fork(json.loads(message), files)) is not None:
@@ -108,8 +109,11 @@ class ForkServer:
     def _fork(self, message: Mapping[str, Any], files: list[int]) -> Order | None:
         number = os.fork()
         if number == 0:
-            self._leave(*files)
-            return Order(message["module"], message["environment"])
+            self._leave(*files[:2])
+            environment: dict[str, str] = message["environment"]
+            if files[2:]:
+                environment[LISTEN_FD] = str(files[2])
+            return Order(message["module"], environment)
         for file in files:
             os.close(file)
         # The child has not been waited for yet, so its pid cannot have been reused.

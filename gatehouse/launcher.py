@@ -7,10 +7,11 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gatehouse.control import Control, NotReplaced
 from gatehouse.logfile import LogFile
 from gatehouse.plan import Logging, NoPlan, Plan, Planned
 from gatehouse.ports import fault_of_binding
@@ -19,7 +20,7 @@ from gatehouse.reloading import Reloader
 from gatehouse.scheduled import ScheduledBackups
 from gatehouse.screen import Screen
 from gatehouse.starting import Starter
-from gatehouse.watched import Watched
+from gatehouse.watched import REPLACE_SECONDS, Watched
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOK_SECONDS = 0.5
@@ -48,7 +49,14 @@ class Slow:
 class Launcher:
     """The whole suite: services start first and the gateway last, and stop in reverse order."""
 
-    def __init__(self, plan: Plan, starter: Starter, *, reload_from: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        starter: Starter,
+        *,
+        reload_from: Path | None = None,
+        read_again: Callable[[], Plan] | None = None,
+    ) -> None:
         self._notices = plan.notices
         self._log_file = _log_file(plan.logging)
         self._screen = Screen(
@@ -60,6 +68,9 @@ class Launcher:
             Watched(program, self._screen, self._log_format_of(program), starter) for program in plan.programs
         ]
         self._asked_to_stop = asyncio.Event()
+        self._starter, self._read_again = starter, read_again
+        self._running: list[asyncio.Task[None]] = []
+        self._control = Control(Path(plan.control), self._replace) if plan.control and read_again else None
         self._backups = ScheduledBackups(plan.backups, self._screen) if plan.backups.schedule else None
         # Created now, to notice changes during startup as well.
         self._reloader = Reloader(reload_from, self._watched) if reload_from else None
@@ -72,7 +83,10 @@ class Launcher:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
-        running = [asyncio.create_task(watched.run()) for watched in self._watched]
+        running = self._running
+        running += [asyncio.create_task(watched.run()) for watched in self._watched]
+        if self._control is not None:
+            await self._control.open()
         ready = asyncio.create_task(self._all_ready())
         stop = asyncio.create_task(self._asked_to_stop.wait())
         try:
@@ -87,10 +101,45 @@ class Launcher:
             return 0
         finally:
             ready.cancel()
+            if self._control is not None:
+                self._control.close()
             await self._stop()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)  # a backup has to clean up
+
+    async def _replace(self, names: Sequence[str], told: Callable[[str], None]) -> None:
+        """Replace programs by those of the code that is on disk now, and start those that it adds."""
+        assert self._read_again is not None
+        if starting := self._starting():
+            raise NotReplaced(f"{starting[0].name} is still starting")
+        try:
+            plan = await asyncio.to_thread(self._read_again)
+        except NoPlan as error:
+            raise NotReplaced(f"the new code cannot use the settings: {error}") from error
+        planned = {program.name: program for program in plan.programs}
+        self._starter.renew([program.module for program in plan.programs])
+        for name in names:
+            if name not in planned:
+                raise NotReplaced(f"the new code has no program {name!r}")
+            watched = next((one for one in self._watched if one.name == name), None)
+            await (self._add(planned[name]) if watched is None else watched.replace(planned[name]))
+            told(name)
+
+    async def _add(self, program: Planned) -> None:
+        watched = Watched(program, self._screen, self._log_format_of(program), self._starter)
+        self._watched.append(watched)
+        self._running.append(asyncio.create_task(watched.run()))
+        try:
+            async with asyncio.timeout(REPLACE_SECONDS):
+                fault = "" if await watched.ready() else _reason(watched)
+        except TimeoutError:
+            fault = f"{program.name} is not ready after {REPLACE_SECONDS:g} s ({watched.phase})"
+            await watched.stop()
+        if fault:
+            self._watched.remove(watched)
+            raise NotReplaced(fault)
+        watched.tell_suite_is_up()
 
     async def _all_ready(self) -> bool:
         """Wait until all programs are ready, or none of them makes progress."""
@@ -183,8 +232,18 @@ class Launcher:
         self._screen.say("stopping", "\nstopping … (press Ctrl-C again to stop at once)")
 
 
-def up(plan: Plan, starter: Starter, *, reload_from: Path | None = None) -> int:
-    """Run the suite in this terminal until Ctrl-C; restart programs that change below `reload_from`."""
+def up(
+    plan: Plan,
+    starter: Starter,
+    *,
+    reload_from: Path | None = None,
+    read_again: Callable[[], Plan] | None = None,
+) -> int:
+    """Run the suite in this terminal until Ctrl-C; restart programs that change below `reload_from`.
+
+    With `read_again`, which reads the plan of the code that is on disk then, `gatehouse upgrade` can replace
+    programs.
+    """
     faults = _port_faults(plan.programs)
     if faults:
         sys.stderr.write("".join(f"{program.name}: {fault}\n" for program, fault in faults))
@@ -194,7 +253,7 @@ def up(plan: Plan, starter: Starter, *, reload_from: Path | None = None) -> int:
             choice = f"Stop the programs that use them, or choose other ports: {' '.join(ports)} make up"
             sys.stderr.write(f"{choice}\n")
         return 4
-    return asyncio.run(Launcher(plan, starter, reload_from=reload_from).run())
+    return asyncio.run(Launcher(plan, starter, reload_from=reload_from, read_again=read_again).run())
 
 
 def _log_file(logging: Logging) -> LogFile | None:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
-from gatehouse import compose
+from gatehouse import compose, stack
+from gatehouse.kubernetes import drawing as kubernetes
 
 TEMPLATES = Path(__file__).parent / "scaffold"
 FIRST_FREE_PORT = 8090  # lower ports belong to the services that come with the suite
 # Names of programs, and first path segments that the gateway reserves.
-TAKEN = frozenset("contracts gatehouse gateway shared tests api internal health metrics docs console".split())
+TAKEN = frozenset(
+    "contracts gatehouse gateway shared tests api internal health metrics docs console events".split()
+)
 # Names that the templates use for something else.
 TAKEN_THINGS = frozenset(
     "account action body caller client database duty event id operation page query record session setting "
@@ -22,6 +25,12 @@ ROUTE = Template("""\
   - path: $routed
     backend: $${${upper}_URL:-http://127.0.0.1:$port}
     methods: ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+  - path: /events/$name
+    backend: $${${upper}_URL:-http://127.0.0.1:$port}
+    methods: ["GET", "POST"]
+    roles: ["admin"]
+    body_max: 64KiB
 
 """)
 CONTRACT = Template('''\
@@ -90,7 +99,9 @@ def create(root: Path, name: str, thing: str = "entry") -> list[Path]:
     for file, text in texts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    return [*texts, *compose.write(root)]
+    changed = [*compose.write(root), *kubernetes.write(root, root / kubernetes.FOLDER)]
+    (root / stack.FILE).write_text(stack.drawn(root))
+    return [*texts, *changed, root / stack.FILE]
 
 
 def _require_usable(word: str, taken: frozenset[str], what: str) -> None:

@@ -4,9 +4,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 
 class NoPlan(Exception):
@@ -28,6 +28,7 @@ class Planned:
     port: int
     log_format: str = "auto"
     notice: str | None = None  # printed once everything is ready
+    alone: bool = False  # its successor starts after it has ended
 
     @property
     def url(self) -> str:
@@ -53,6 +54,9 @@ class Backups:
     zone: str = "UTC"
 
 
+_Part = TypeVar("_Part", Planned, Logging, Backups)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The programs in the order of their start, and what to report about the settings."""
@@ -61,15 +65,23 @@ class Plan:
     notices: Sequence[str]
     logging: Logging
     backups: Backups = Backups()
+    control: str = ""  # the socket on which `gatehouse upgrade` finds the launcher
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Read the plan of another release, too: without what only that one knows, and with our defaults."""
         read = json.loads(text)
-        programs = [Planned(**program) for program in read["programs"]]
-        return cls(programs, read["notices"], Logging(**read["logging"]), Backups(**read["backups"]))
+        programs = [_known(Planned, program) for program in read["programs"]]
+        backups, control = _known(Backups, read.get("backups", {})), read.get("control", "")
+        return cls(programs, read["notices"], _known(Logging, read["logging"]), backups, control)
+
+
+def _known(kind: type[_Part], given: Mapping[str, Any]) -> _Part:
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in given.items() if name in names})
 
 
 def read(root: Path) -> Plan:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from gatehouse import programs
+from gatehouse import control, programs
 from gatehouse.backup import NotDone, retention
 from gatehouse.plan import Backups, Logging, Plan, Planned
 from gatehouse.programs import Program
@@ -64,6 +64,7 @@ def plan(root: Path) -> Plan:
         programs.without_effect(found, os.environ),
         Logging(own.log_format, file, own.log_file_bytes_max, own.log_files_kept),
         Backups(own.backup_schedule, own.backup_keep, own.backup_time_zone),
+        str(control.path_in(own.data_dir)),
     )
 
 
@@ -77,6 +78,7 @@ def _planned(program: Program) -> Planned:
         settings.port,
         settings.log_format,
         settings.notice(),
+        settings.alone,
     )
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # imported late below: the launcher, which uses this module t
     from shared.process.settings import ProcessSettings
 
 GATEWAY = "gateway"
-# For no program, because it opens the secrets of all of them.
-BACKUP_PASSPHRASE = "BACKUP_PASSPHRASE"  # noqa: S105 - the name of a variable
+# For no program: the first opens the secrets of all of them, the second their backups.
+OF_BACKUPS = ("BACKUP_PASSPHRASE", "BACKUP_S3_SECRET_KEY")
 # If these reached all processes, each would get the same port or the same database. ORDERS_PORT reaches
 # orders as PORT.
 _ONE_PROCESS_ONLY = frozenset(
@@ -86,8 +86,7 @@ def own_environment(name: str, programs: Mapping[str, str], environment: Mapping
     kept = {
         key: value
         for key, value in environment.items()
-        if key in addresses
-        or not (key.upper() in for_one_only or key.startswith((*prefixes, BACKUP_PASSPHRASE)))
+        if key in addresses or not (key.upper() in for_one_only or key.startswith((*prefixes, *OF_BACKUPS)))
     }
     own = f"{name.upper()}_"
     return kept | {key.removeprefix(own): value for key, value in environment.items() if key.startswith(own)}

@@ -72,7 +72,9 @@ class ScheduledBackups:
             words = (
                 f"backup taken: {taken['path']}, {taken['size'] / 1e6:,.1f} MB in {taken['seconds']:.1f} s"
             )
-            self._screen.say("backup_taken", words, **taken)
+            warning = taken.get("warning")
+            words += f"; {warning}" if warning else ""
+            self._screen.say("backup_taken", words, level="warning" if warning else "info", **taken)
             return
         lines = complaints.decode(errors="replace").strip().splitlines()
         self._failed(lines[-1] if lines else f"exit code {process.returncode}")

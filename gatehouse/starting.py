@@ -14,9 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from gatehouse.programs import BACKUP_PASSPHRASE
+from gatehouse.programs import OF_BACKUPS
+from shared.process.supervision import HAND_OVER, HANDED_OVER, LISTEN_FD
 
 LINE_BYTES_MAX = 1024 * 1024
+HAND_OVER_SECONDS = 5.0
 MESSAGE_BYTES_MAX = 1 << 20  # between the fork server and the launcher
 PROGRAMS = "GATEHOUSE_PROGRAMS"  # the modules that the fork server imports
 # Imported by the fork server: after a change, the next process is forked from a new server.
@@ -38,10 +40,19 @@ class Process(Protocol):
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
     def tell(self, words: bytes) -> None: ...
+    async def hand_over(self) -> socket.socket | None:
+        """Return a copy of the socket on which the process listens; None if it does not give one."""
 
 
 class Starter(Protocol):
-    async def start(self, module: str, environment: Mapping[str, str]) -> Process: ...
+    async def start(
+        self, module: str, environment: Mapping[str, str], listening: socket.socket | None = None
+    ) -> Process:
+        """Start a process, which listens on this socket, or else opens its own."""
+
+    def renew(self, programs: Sequence[str]) -> None:
+        """Start later processes from the code that is on disk now."""
+
     def close(self) -> None: ...
 
 
@@ -61,16 +72,23 @@ class Executed:
         if self._process.stdin is not None and self.returncode is None:
             self._process.stdin.write(words)
 
+    async def hand_over(self) -> socket.socket | None:
+        return None
+
 
 class ByExecution:
     """Starts each process on its own, where fork is not safe, as on macOS."""
 
-    async def start(self, module: str, environment: Mapping[str, str]) -> Process:
+    async def start(
+        self, module: str, environment: Mapping[str, str], listening: socket.socket | None = None
+    ) -> Process:
+        files = () if listening is None else (listening.fileno(),)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             module,
-            env=environment,
+            env=environment if listening is None else {**environment, LISTEN_FD: str(listening.fileno())},
+            pass_fds=files,
             stdin=asyncio.subprocess.PIPE,  # closes when we die, which tells the process to stop
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -79,6 +97,9 @@ class ByExecution:
         )
         return Executed(process)
 
+    def renew(self, programs: Sequence[str]) -> None:
+        """Do nothing: each process reads the code anew."""
+
     def close(self) -> None:
         """Do nothing: nothing stays open between two starts."""
 
@@ -86,7 +107,7 @@ class ByExecution:
 class Forked:
     """A process created by the fork server; a handle (pidfd) ensures that no other process is signalled."""
 
-    def __init__(self, pid: int, handle: int, stdin: int, stdout: asyncio.StreamReader) -> None:
+    def __init__(self, pid: int, handle: int, stdin: socket.socket, stdout: asyncio.StreamReader) -> None:
         self.pid, self.stdout = pid, stdout
         self._handle, self._stdin = handle, stdin
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -107,14 +128,28 @@ class Forked:
     def tell(self, words: bytes) -> None:
         if not self._ended.done():
             with suppress(OSError):
-                os.write(self._stdin, words)
+                self._stdin.send(words)
+
+    async def hand_over(self) -> socket.socket | None:
+        self.tell(HAND_OVER)
+        loop, answered = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._stdin, answered.set)
+        try:
+            async with asyncio.timeout(HAND_OVER_SECONDS):
+                await answered.wait()
+            _, files, _, _ = socket.recv_fds(self._stdin, len(HANDED_OVER), 1)
+        except OSError:  # or a timeout
+            return None
+        finally:
+            loop.remove_reader(self._stdin)
+        return socket.socket(fileno=files[0]) if files else None
 
     def note_end(self, code: int) -> None:
         if self._ended.done():
             return
         self._ended.set_result(code)
-        for file in (self._handle, self._stdin):
-            os.close(file)
+        os.close(self._handle)
+        self._stdin.close()
 
     def watch_alone(self) -> None:
         """Watch for the end of the process without its exit code, since the fork server is gone."""
@@ -156,25 +191,30 @@ class _Server:
         self._processes: dict[int, Forked] = {}
         self._ended_early: dict[int, int] = {}
 
-    async def fork(self, module: str, environment: Mapping[str, str]) -> Forked:
+    async def fork(
+        self, module: str, environment: Mapping[str, str], listening: socket.socket | None
+    ) -> Forked:
         loop = asyncio.get_running_loop()
         if not self._is_read:
             self._is_read = True
             loop.add_reader(self._channel, self._receive)
-        their_stdin, stdin = os.pipe()
+        stdin, their_stdin = socket.socketpair()
+        stdin.setblocking(False)
         stdout, their_stdout = os.pipe()
+        given = [their_stdin.fileno(), their_stdout]
+        given += [] if listening is None else [listening.fileno()]
         message = json.dumps({"module": module, "environment": dict(environment)}).encode()
         started: asyncio.Future[tuple[int, int]] = loop.create_future()
         try:
-            socket.send_fds(self._channel, [message], [their_stdin, their_stdout])
+            socket.send_fds(self._channel, [message], given)
             self._starting.append(started)
             pid, handle = await started
         except OSError:
-            os.close(stdin)
+            stdin.close()
             os.close(stdout)
             raise
         finally:
-            os.close(their_stdin)
+            their_stdin.close()
             os.close(their_stdout)
         process = Forked(pid, handle, stdin, await _reader(stdout))
         self._processes[pid] = process
@@ -231,8 +271,8 @@ class _Server:
 
 
 def _inheritable() -> dict[str, str]:
-    """Return our environment without what no program gets: it stays in /proc/…/environ of each forked one."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(BACKUP_PASSPHRASE)}
+    """Return our environment without variables that no program gets: forked processes show it in /proc."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OF_BACKUPS)}
 
 
 class ByFork:
@@ -245,16 +285,22 @@ class ByFork:
         self._retired: list[_Server] = []  # they report the exit codes of their processes
         self._alone = ByExecution()
 
-    async def start(self, module: str, environment: Mapping[str, str]) -> Process:
+    async def start(
+        self, module: str, environment: Mapping[str, str], listening: socket.socket | None = None
+    ) -> Process:
         if self._server.is_gone or self._server.is_stale(self._root, module):
-            self._retired.append(self._server)
-            self._server = _Server(self._programs)
+            self.renew(self._programs)
         try:
-            return await self._server.fork(module, environment)
+            return await self._server.fork(module, environment, listening)
         except OSError:
             # The server could not import the common modules, or an order was too large: a process started
             # on its own reports the error.
-            return await self._alone.start(module, environment)
+            return await self._alone.start(module, environment, listening)
+
+    def renew(self, programs: Sequence[str]) -> None:
+        self._retired.append(self._server)
+        self._programs = programs
+        self._server = _Server(programs)
 
     def close(self) -> None:
         for server in (*self._retired, self._server):

@@ -3,8 +3,10 @@
     python -m gatehouse.vendor FOLDER
 
 FOLDER holds `packages.toml`, which pins every package by the hash of its archive. The modules become
-functions in one file, `modules.js`, each with its own scope: one request instead of five. `SHA256SUMS` is
-written beside it, so that a test checks the files without network.
+functions in one file, `modules.js`, each with its own scope: one request instead of five. A package with
+`into` goes to a file of its own, which only the screen that needs it loads. `replace` changes texts that the
+policy of the page would refuse, and `sheets` are copied. `SHA256SUMS` is written beside it, so that a test
+checks the files without network.
 """
 
 import base64
@@ -15,6 +17,8 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 LIST, SUMS, LICENCES, JOINED = "packages.toml", "SHA256SUMS", "LICENCES", "modules.js"
@@ -34,20 +38,34 @@ class VendorFault(Exception):
 def fetch(folder: Path) -> None:
     """Write the modules, their licences and their hashes into the folder."""
     packages = tomllib.loads((folder / LIST).read_text())
-    modules, licences, addresses = [], [], {}
+    licences, addresses = [], {}
+    modules: dict[str, dict[str, str]] = defaultdict(dict)  # by file, then by constant
     for name, package in packages.items():
         files = unpacked(packed(name, package["version"]), package["integrity"], name)
         for source, variable in package["files"].items():
             # The first file is what the bare name of the package means.
             address = f"{name}/{source.split('/')[0]}" if name in addresses else name
             addresses[address] = variable
-            modules.append(as_function(files[source], variable, addresses))
+            text = replaced(files[source], package.get("replace", {}), source)
+            modules[package.get("into", JOINED)][variable] = as_function(text, variable, addresses)
+        for source, sheet in package.get("sheets", {}).items():
+            (folder / sheet).write_text(files[source])
         own = next(text for path, text in files.items() if path.upper().startswith("LICEN"))
         licences.append(f"{name} {package['version']} ({package['licence']})\n\n{own.strip()}\n")
-    joined = "".join(f"{module}\n" for module in ["// @ts-nocheck", *modules])
-    (folder / JOINED).write_text(f"{joined}export {{ {', '.join(addresses.values())} }};\n")
+    for file, functions in modules.items():
+        joined = "".join(f"{module}\n" for module in ["// @ts-nocheck", *functions.values()])
+        (folder / file).write_text(f"{joined}export {{ {', '.join(functions)} }};\n")
     (folder / LICENCES).write_text(f"\n{'-' * 80}\n\n".join(licences))
     (folder / SUMS).write_text(sums_of(folder))
+
+
+def replaced(text: str, changes: Mapping[str, str], source: str) -> str:
+    """Return a module with some of its texts replaced; each must be there."""
+    for old, new in changes.items():
+        if old not in text:
+            raise VendorFault(f"{source} does not contain {old}, which {LIST} replaces.")
+        text = text.replace(old, new)
+    return text
 
 
 def packed(name: str, version: str) -> bytes:

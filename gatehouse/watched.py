@@ -3,10 +3,12 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from gatehouse.control import NotReplaced
 from gatehouse.plan import Planned
 from gatehouse.screen import Screen
 from gatehouse.starting import Process, Starter
@@ -17,11 +19,24 @@ POLL_SECONDS_MAX = 0.5
 ANSWER_SECONDS = 2.0
 ANSWER_BYTES_MAX = 10_000
 STOP_SECONDS = 25.0
+REPLACE_SECONDS = 120.0  # for a new process to listen
 RESTART_SECONDS = 0.3  # for requests in progress when the code changes
 # The first restarts are immediate; only a program that keeps ending has to wait.
 BACKOFF_SECONDS = (0.1, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_SECONDS = 10.0  # a program that ran this long is not in a crash loop
 IMPORTING, LISTENING = "importing", "listening"  # the first and the last phase of a start
+
+
+class _Run:
+    """One process of a program, from its start to its end."""
+
+    def __init__(self) -> None:
+        self.process: Process | None = None
+        self.is_listening = asyncio.Event()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.returncode is None
 
 
 class Watched:
@@ -34,6 +49,8 @@ class Watched:
         self._log_format = log_format
         self._process: Process | None = None
         self._stopping = False
+        self._next: _Run | None = None  # a process that is about to replace the present one
+        self._successor: asyncio.Task[int] | None = None
         self._restart = asyncio.Event()
         self._suite_is_up = False
         self._is_listening = asyncio.Event()
@@ -53,7 +70,7 @@ class Watched:
         failures = 0
         while not self._stopping:
             started = time.monotonic()
-            ending = _ending(await self._run_once())
+            ending = _ending(await self._run())
             if self._stopping:
                 return
             if not self.was_ready:
@@ -78,18 +95,88 @@ class Watched:
         self._restart.set()
         process = self._process
         if process is not None and process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(RESTART_SECONDS):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
+            await _end(process, RESTART_SECONDS)
 
-    async def _run_once(self) -> int:
-        supervised = "1" if self._suite_is_up else STARTING
+    async def replace(self, program: Planned) -> None:
+        """Replace the process by one from the code that is on disk; NotReplaced if that does not start.
+
+        The new process takes over the socket, so no connection is refused. It starts before the old one ends;
+        if the program must run alone, connections wait meanwhile.
+        """
+        old, begun = self._process, _Run()
+        if old is None or old.returncode is not None:
+            raise NotReplaced(f"{self.name} does not run now")
+        listening = await old.hand_over()
+        self.program, self._next = program, begun
+        is_first = program.alone or listening is None
+        self.say("replacing", "is being replaced", "info")
+        try:
+            if is_first:
+                self._successor = asyncio.create_task(self._after(old, begun, listening))
+                await _end(old, STOP_SECONDS)
+            else:
+                self._successor = asyncio.create_task(self._run_once(begun, listening))
+            await self._until_listening(begun, self._successor, has_port=is_first)
+            self._process = begun.process
+            if not is_first:
+                await _end(old, STOP_SECONDS)
+        finally:
+            self._next = None
+            if listening is not None:
+                listening.close()
+        self.say("replaced", "runs the new code", "info")
+
+    async def _after(self, old: Process, begun: _Run, listening: socket.socket | None) -> int:
+        await old.wait()
+        return 0 if self._stopping else await self._run_once(begun, listening)
+
+    async def _until_listening(self, begun: _Run, running: "asyncio.Task[int]", *, has_port: bool) -> None:
+        listens = asyncio.create_task(begun.is_listening.wait())
+        # While the old process still serves the port, an answer there proves nothing.
+        answers = asyncio.create_task(self._note_answer(begun)) if has_port else None
+        try:
+            await asyncio.wait(
+                {listens, running}, timeout=REPLACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            listens.cancel()
+            if answers is not None:
+                answers.cancel()
+        if begun.is_listening.is_set():
+            assert begun.process is not None
+            begun.process.tell(SUITE_IS_UP)
+            return
+        if begun.is_alive:
+            assert begun.process is not None
+            begun.process.kill()
+        if self._process is not None and self._process.returncode is None:
+            self._successor = None  # the former process serves as before
+        raise NotReplaced(f"{self.name} does not start: {self.last_line or self.phase}")
+
+    async def _note_answer(self, begun: _Run) -> None:
+        """Note that a process listens which serves without having reported it."""
+        while not begun.is_listening.is_set():
+            if begun.is_alive and await self._answers():
+                begun.is_listening.set()
+            await asyncio.sleep(POLL_SECONDS_MAX)
+
+    async def _run(self) -> int:
+        """Run the program until its process ends, or the last of those that have replaced it."""
+        code = await self._run_once(_Run())
+        while (successor := self._successor) is not None:
+            code = await successor
+            if self._successor is successor:
+                self._successor = None
+        return code
+
+    async def _run_once(self, run: _Run, listening: socket.socket | None = None) -> int:
+        is_first = run is not self._next
+        supervised = "1" if self._suite_is_up and is_first else STARTING
         environment = {**self.program.environment, SUPERVISED: supervised, "LOG_FORMAT": self._log_format}
-        self._process = process = await self._starter.start(self.program.module, environment)
-        if self._suite_is_up and supervised == STARTING:  # while this process was being started
+        run.process = process = await self._starter.start(self.program.module, environment, listening)
+        if is_first:
+            self._process = process
+        if is_first and self._suite_is_up and supervised == STARTING:  # while this process was being started
             self.tell_suite_is_up()
         assert process.stdout is not None
         while True:
@@ -100,14 +187,15 @@ class Watched:
                 continue
             if not line:
                 return await process.wait()
-            self._take(line.decode(errors="replace").rstrip())
+            self._take(line.decode(errors="replace").rstrip(), run)
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: str, run: _Run) -> None:
         if line.startswith(PHASE_MARK):
             self.phase = line.removeprefix(PHASE_MARK) or self.phase  # empty: still in the same phase
             self.progressed = time.monotonic()
             if self.phase == LISTENING:
                 self._is_listening.set()
+                run.is_listening.set()
         else:
             self.last_line = line or self.last_line
             self._screen.pass_on(self.name, line)
@@ -146,18 +234,14 @@ class Watched:
 
     async def stop(self) -> None:
         self._stopping = True
+        if self._next is not None and self._next.process is not None:
+            self._next.process.kill()
         process = self._process
         if process is None or process.returncode is not None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
+        if not await _end(process, STOP_SECONDS):
             words = f"did not stop within {STOP_SECONDS:g} s and was killed"
             self.say("killed", words, level="error", after_seconds=STOP_SECONDS)
-            self.kill()
             await process.wait()
 
     def kill(self) -> None:
@@ -168,6 +252,20 @@ class Watched:
 
     def say(self, event: str, words: str, level: str, **fields: object) -> None:
         self._screen.say(event, words, program=self.name, level=level, **fields)
+
+
+async def _end(process: Process, seconds: float) -> bool:
+    """Stop a process; kill it, and return False, if it has not ended in time."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        return False
+    return True
 
 
 async def _refused_with(host: str, port: int) -> str | None:

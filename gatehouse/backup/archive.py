@@ -16,6 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, Protocol
 
 from gatehouse.backup import NotDone
+from gatehouse.backup.places import Draft, Openable, opened
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 FORMAT = 1
@@ -24,7 +25,7 @@ PIECE_BYTES = 1 << 20
 
 
 class _Tar(tarfile.TarFile):
-    """Its list of members can be cleared: otherwise it grows with the archive."""
+    """An archive whose list of members can be cleared; otherwise the list grows with the archive."""
 
     members: list[tarfile.TarInfo]
 
@@ -55,13 +56,15 @@ class HashingReader:
 
 
 class Writer:
-    """Writes an archive beside its final name. It gets that name only when it is complete and on disk."""
+    """Writes an archive, which appears under its name only when it is complete and durable."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
         self._sums = TemporaryFile()  # noqa: SIM115 - closed with the archive
-        self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        self._tar = _Tar.open(fileobj=self._file, mode="w|", bufsize=PIECE_BYTES, format=tarfile.PAX_FORMAT)
+        file: Any = draft  # tarfile only writes to it
+        self._tar = _Tar.open(fileobj=file, mode="w|", bufsize=PIECE_BYTES, format=tarfile.PAX_FORMAT)
+
+    def begin(self, manifest: dict[str, Any]) -> None:
         self.add_bytes(MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2).encode())
 
     def add(self, name: str, source: Readable, size: int, found: os.stat_result | None = None) -> None:
@@ -99,30 +102,23 @@ class Writer:
         self._sums.seek(0)
         self._tar.addfile(about, self._sums)
         self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        size = os.fstat(self._file.fileno()).st_size
-        self._file.close()
         self._sums.close()
-        self._part.rename(self._path)
-        sync(self._path.parent)
-        return size
+        return self._draft.finish()
 
     def abandon(self) -> None:
         """Remove what was written so far."""
-        with suppress(OSError):  # of a full disk, for example
+        with suppress(OSError, NotDone):  # of a full disk, for example
             self._tar.close()
         self._sums.close()
-        with suppress(OSError):
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._draft.abandon()
 
 
 @contextmanager
-def written(path: Path, manifest: dict[str, Any]) -> Iterator[Writer]:
+def written(draft: Draft, manifest: dict[str, Any]) -> Iterator[Writer]:
     """Write an archive; nothing is left of it if the block fails."""
-    writer = Writer(path, manifest)
+    writer = Writer(draft)
     try:
+        writer.begin(manifest)
         yield writer
     except BaseException:
         writer.abandon()
@@ -130,7 +126,9 @@ def written(path: Path, manifest: dict[str, Any]) -> Iterator[Writer]:
 
 
 @contextmanager
-def read(path: Path) -> Iterator[tuple[dict[str, Any], Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]]]:
+def read(
+    place: Openable,
+) -> Iterator[tuple[dict[str, Any], Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]]]:
     """Open an archive; yield its manifest and its other members, in order.
 
     Whoever exhausts the members has read them all, and knows that each is what was written. A damaged archive
@@ -138,35 +136,33 @@ def read(path: Path) -> Iterator[tuple[dict[str, Any], Iterator[tuple[tarfile.Ta
     """
     try:
         with (
-            path.open("rb") as file,
+            opened(place) as file,
             _Tar.open(fileobj=file, mode="r|", bufsize=PIECE_BYTES) as tar,
             TemporaryFile() as sums,
         ):
-            members = _Members(path, tar, sums)
+            members = _Members(place, tar, sums)
             yield members.manifest(), iter(members)
-    except FileNotFoundError:
-        raise NotDone(f"{path}: there is no such file") from None
     except (tarfile.TarError, EOFError) as error:
-        raise NotDone(f"{path}: this is no backup, or it is damaged ({error})") from None
+        raise NotDone(f"{place}: this is not a backup, or it is damaged ({error})") from None
 
 
 class _Members:
-    """Reads members one after another, and compares their hashes with the last one."""
+    """Reads members one after another, and compares their hashes with those in the last member."""
 
-    def __init__(self, path: Path, tar: _Tar, sums: IO[bytes]) -> None:
-        self._path, self._tar, self._found = path, tar, sums
+    def __init__(self, place: Openable, tar: _Tar, sums: IO[bytes]) -> None:
+        self._place, self._tar, self._found = place, tar, sums
 
     def manifest(self) -> dict[str, Any]:
         first = self._tar.next()
         if first is None or first.name != MANIFEST or first.size > MANIFEST_BYTES_MAX:
-            raise NotDone(f"{self._path}: this is no backup of Gatehouse")
+            raise NotDone(f"{self._place}: this is not a backup of Gatehouse")
         content = self._open(first).read(first.size)
         with suppress(ValueError):
             manifest: dict[str, Any] = json.loads(content)
             if manifest["format"] == FORMAT:
                 self._found.write(_sum_line(hashlib.sha256(content).hexdigest(), MANIFEST))
                 return manifest
-        raise NotDone(f"{self._path}: a newer version of Gatehouse made it; restore it with that version")
+        raise NotDone(f"{self._place}: a newer version of Gatehouse made it; restore it with that version")
 
     def __iter__(self) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
         while (member := self._tar.next()) is not None:
@@ -179,10 +175,10 @@ class _Members:
             reader = HashingReader(self._open(member), member.size)
             with io.BufferedReader(_Raw(reader), PIECE_BYTES) as content:
                 yield member, content
-                while content.read(PIECE_BYTES):  # what its reader left
+                while content.read(PIECE_BYTES):  # what the caller has not read
                     pass
             self._found.write(_sum_line(reader.sha256(), member.name))
-        raise NotDone(f"{self._path}: the backup is truncated; its end is missing")
+        raise NotDone(f"{self._place}: the backup is truncated; its end is missing")
 
     def _open(self, member: tarfile.TarInfo) -> IO[bytes]:
         content = self._tar.extractfile(member)
@@ -195,9 +191,9 @@ class _Members:
         for found in self._found:
             if expected.readline() != found:
                 name = found.decode().strip().partition("  ")[2]
-                raise NotDone(f"{self._path}: the backup is damaged; {name} is not what was written")
+                raise NotDone(f"{self._place}: the backup is damaged; {name} is not what was written")
         if expected.readline():
-            raise NotDone(f"{self._path}: the backup is damaged; members are missing")
+            raise NotDone(f"{self._place}: the backup is damaged; members are missing")
 
 
 class _Raw(io.RawIOBase):
@@ -229,12 +225,3 @@ def _sum_line(sha256: str, name: str) -> bytes:
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     mark = "\\" if escaped != name else ""
     return f"{mark}{sha256}  {escaped}\n".encode(errors="surrogateescape")
-
-
-def sync(folder: Path) -> None:
-    """Write a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

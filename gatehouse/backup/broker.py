@@ -9,7 +9,7 @@ TIMEOUT_SECONDS = 5.0
 
 
 def forget_events(url: str) -> str | None:
-    """Remove the stream, so that senders send again what receivers have not acknowledged; return an error."""
+    """Remove the stream, so that senders resend what receivers have not acknowledged; return any error."""
     from redis.exceptions import RedisError
 
     try:

@@ -8,14 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gatehouse.backup import NotDone
+from gatehouse.backup.given import secret
+from gatehouse.place import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PASSPHRASE = "BACKUP_PASSPHRASE"  # noqa: S105 - the name of a variable
 
 
 def backup(arguments: argparse.Namespace) -> int:
     """Write all data of the suite to one file, while it runs; or verify such a file."""
-    from gatehouse.backup import retention, taking, verifying
+    from gatehouse.backup import locations, parts, retention, taking, verifying
 
     try:
         if arguments.verify:
@@ -25,20 +26,24 @@ def backup(arguments: argparse.Namespace) -> int:
         keep = retention.parsed(arguments.keep)
         if keep and arguments.service:
             raise NotDone("--keep counts backups of all services: leave out --service")  # noqa: TRY301
-        taken = taking.take(
-            ROOT,
-            arguments.to,
-            chosen=arguments.service,
-            passphrase=_passphrase_or_consent(arguments),
-            routes=Path(os.environ.get("ROUTES_FILE") or ROOT / "routes.yaml"),
-            say=_say,
+        wish = taking.Wish(
+            arguments.service,
+            passphrase_or_consent(without_secrets=arguments.without_secrets),
+            Path(os.environ.get("ROUTES_FILE") or ROOT / "routes.yaml"),
+            with_buckets=not arguments.without_buckets,
         )
-        removed = retention.remove(arguments.to, keep) if keep else []
+        place = locations.place_of(
+            arguments.to, work=parts.data_dir(ROOT) / "backup", receipts=_receipts(arguments.to)
+        )
+        taken = taking.take(ROOT, place, wish, _say)
+        removed = retention.remove(place, keep) if keep else []
     except NotDone as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    if taken.warning:
+        _say(f"{taken.path}: {taken.warning}")
     if arguments.json:
-        told = asdict(taken) | {"path": str(taken.path), "removed": [str(path) for path in removed]}
+        told = asdict(taken) | {"removed": removed}
         sys.stdout.write(f"{json.dumps(told)}\n")
     else:
         sys.stdout.write("".join(f"removed {path}\n" for path in removed))
@@ -48,12 +53,12 @@ def backup(arguments: argparse.Namespace) -> int:
 
 def restore(arguments: argparse.Namespace) -> int:
     """Restore a backup, whole or some services of it; the suite must be stopped."""
-    from gatehouse.backup import restoring
+    from gatehouse.backup import locations, restoring
 
     try:
         manifest = restoring.restore(
             ROOT,
-            arguments.file,
+            locations.file_of(arguments.file),
             chosen=arguments.service,
             replace=arguments.replace,
             passphrase=_passphrase(),
@@ -69,8 +74,12 @@ def restore(arguments: argparse.Namespace) -> int:
 
 
 def describe_backup(parser: argparse.ArgumentParser) -> None:
-    default = Path(os.environ.get("BACKUP_DIR") or "backups")
-    parser.add_argument("--to", type=Path, default=default, help="the folder to write to (BACKUP_DIR)")
+    default = os.environ.get("BACKUP_TO") or str(_folder())
+    parser.add_argument(
+        "--to",
+        default=default,
+        help="the folder or s3://bucket/prefix to write to (BACKUP_TO, or BACKUP_DIR)",
+    )
     parser.add_argument(
         "--keep",
         default="",
@@ -82,21 +91,37 @@ def describe_backup(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave the secrets out if BACKUP_PASSPHRASE is not set",
     )
+    parser.add_argument(
+        "--without-buckets",
+        action="store_true",
+        help="leave the content of S3 buckets out if their versioning keeps it",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
         "--verify",
-        type=Path,
         metavar="FILE",
         help="restore this backup to a scratch folder, start and read it",
     )
 
 
 def describe_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="the backup")
+    parser.add_argument("file", help="the backup: a file, or s3://bucket/prefix/file")
     _services(parser)
     parser.add_argument(
         "--replace", action="store_true", help="move existing data aside, into DATA_DIR/replaced-TIME"
     )
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("BACKUP_DIR") or "backups")
+
+
+def _receipts(to: str) -> Path:
+    """Return the folder in which backups in buckets are noted."""
+    folder = _folder()
+    if to.startswith("s3:") and str(folder).startswith("s3:"):
+        raise NotDone("BACKUP_DIR is a folder; name the bucket with BACKUP_TO or --to. No backup was made.")
+    return folder
 
 
 def _services(parser: argparse.ArgumentParser) -> None:
@@ -104,12 +129,13 @@ def _services(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--service", action="append", default=[], metavar="NAME", help=text)
 
 
-def _passphrase_or_consent(arguments: argparse.Namespace) -> str | None:
-    passphrase = None if arguments.without_secrets else _passphrase()
-    if passphrase is None and not arguments.without_secrets:
+def passphrase_or_consent(*, without_secrets: bool) -> str | None:
+    """Return what seals the secrets; NotDone if there is none and they are not left out on purpose."""
+    passphrase = None if without_secrets else _passphrase()
+    if passphrase is None and not without_secrets:
         raise NotDone(
             f"set {PASSPHRASE} (or {PASSPHRASE}_FILE) to seal the suite's secrets in the backup, or choose "
-            "--without-secrets if you keep them elsewhere: without them nobody can read it"
+            "--without-secrets if you keep them elsewhere: nobody can read the backup without its secrets"
         )
     return passphrase
 
@@ -117,14 +143,10 @@ def _passphrase_or_consent(arguments: argparse.Namespace) -> str | None:
 def _passphrase() -> str | None:
     from gatehouse.backup.sealing import PASSPHRASE_CHARACTERS_MIN
 
-    file = os.environ.get(f"{PASSPHRASE}_FILE")
-    try:
-        passphrase = Path(file).read_text().strip() if file else os.environ.get(PASSPHRASE)
-    except OSError as error:
-        raise NotDone(f"{PASSPHRASE}_FILE: {file} cannot be read ({error.strerror})") from None
+    passphrase = secret(PASSPHRASE)
     if passphrase and len(passphrase) < PASSPHRASE_CHARACTERS_MIN:
         raise NotDone(f"{PASSPHRASE} needs at least {PASSPHRASE_CHARACTERS_MIN} characters")
-    return passphrase or None
+    return passphrase
 
 
 def _say(line: str) -> None:

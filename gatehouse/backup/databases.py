@@ -15,13 +15,13 @@ from sqlalchemy.engine import URL, make_url
 
 from gatehouse.backup import NotDone
 from gatehouse.backup.cut import PostgresqlSnapshot, Snapshot, SqliteSnapshot
-from shared.data.migrate import VERSION_TABLE
+from shared.data.reach import VERSION_TABLE
 
 MEMBERS = {"sqlite": "databases/{}.sqlite.gz", "postgresql": "databases/{}.pgdump"}
 _COMPRESSION = 1  # the lowest: the copy must not keep a core busy for minutes
 _PIECE_BYTES = 1 << 20
 _RESET_OUTBOX = "UPDATE outbox SET sent_as = NULL, sent_in = NULL, lease = NULL, leased_until = NULL"
-# Also what a newer version has added, which its migrations would find in their way.
+# Also removes what a newer version has added, which would be in the way of that version's migrations.
 EMPTY = """
     SET LOCAL client_min_messages = warning;
     DO $$ DECLARE one record; BEGIN

@@ -1,4 +1,4 @@
-"""What a backup of this suite consists of: databases, folders, secrets and the routes file."""
+"""What a backup of this suite consists of: databases, folders, buckets, secrets and the routes file."""
 
 import hmac
 import os
@@ -13,30 +13,30 @@ from gatehouse import programs
 from gatehouse.backup import NotDone
 from gatehouse.backup.sealing import Secrets
 from shared.process.settings import ServiceSettings
-from shared.process.stored import HOLD_PREFIX, StoredFolder
+from shared.process.stored import HOLD_PREFIX, StoredBucket, StoredFolder
 
 if TYPE_CHECKING:
     from gatehouse.programs import Program
 
 RESTORED_SECRETS = "restored.env"
-_SEALING = "key_secret"  # seals what a service stores: with another one, nobody could read it again
+_SEALING = "key_secret"  # seals what a service stores; with another secret, nobody could read it
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A service's database and the folders beside it."""
+    """A service's database, and the folders and buckets beside it."""
 
     name: str
     url: str
     migrations: Path
     folders: tuple[StoredFolder, ...]
     redis_url: str
-    elsewhere: str  # where else content is stored, which a backup does not contain
+    buckets: tuple[StoredBucket, ...]
     sealed_with: str  # empty if the service seals nothing
     is_secret_given: bool  # rather than made and stored by the suite itself
 
     def fingerprint(self, backup_id: str) -> str:
-        """Return what recognises the secret without revealing it: it is random and long."""
+        """Return a text that identifies the secret without revealing it: the secret is random and long."""
         purpose = f"gatehouse backup {backup_id}".encode()
         return hmac.digest(self.sealed_with.encode(), purpose, "sha256").hex() if self.sealed_with else ""
 
@@ -50,7 +50,7 @@ def of_suite(root: Path, chosen: Collection[str] = ()) -> list[Part]:
             program.settings.migrations(),
             program.settings.stored_folders(),
             program.settings.redis_url.get_secret_value() if program.settings.redis_url else "",
-            program.settings.stored_elsewhere(),
+            program.settings.stored_buckets(),
             _secret(program.settings),
             any(
                 name.upper() in (f"{_SEALING}{form}".upper() for form in ("", "_file"))
@@ -75,7 +75,11 @@ def secrets(root: Path) -> Secrets:
 
 
 def secrets_folder(root: Path) -> Path:
-    return programs.load(root, os.environ)[0].settings.data_dir.absolute() / "secrets"
+    return data_dir(root) / "secrets"
+
+
+def data_dir(root: Path) -> Path:
+    return programs.load(root, os.environ)[0].settings.data_dir.absolute()
 
 
 def variables(root: Path) -> dict[str, str]:

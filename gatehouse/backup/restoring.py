@@ -5,7 +5,7 @@ import shutil
 import socket
 import tarfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,14 @@ from sqlalchemy.engine import make_url
 
 from gatehouse import programs
 from gatehouse.backup import NotDone, broker, databases, parts, sealing
-from gatehouse.backup.archive import read, sync
+from gatehouse.backup.archive import read
 from gatehouse.backup.parts import RESTORED_SECRETS, Part
+from gatehouse.backup.places import Openable, in_order, sync
 from gatehouse.backup.sealing import Secrets
 from gatehouse.backup.taking import FOLDERS, ROUTES, SECRETS, Say
 from shared.clock import now
 from shared.data.migrate import newest
+from shared.process.stored import StoredBucket
 
 UNPACKED = ".restoring"  # ends the names of what is not yet in its place
 
@@ -48,16 +50,23 @@ class Plan:
         return self.secrets is not None and self.is_whole
 
     @property
+    def contents(self) -> dict[str, StoredBucket]:
+        """The buckets that get content of the backup. This content may have come from a folder."""
+        held = {*self.manifest["folders"], *self.manifest.get("buckets", ())}
+        stored = (one for part in self.parts.values() for one in part.buckets)
+        return {one.name: one for one in stored if one.name in held}
+
+    @property
     def folders(self) -> dict[str, Path]:
         return {stored.name: stored.path for part in self.parts.values() for stored in part.folders}
 
 
 def restore(
-    root: Path, path: Path, *, chosen: Collection[str], replace: bool, passphrase: str | None, say: Say
+    root: Path, place: Openable, *, chosen: Collection[str], replace: bool, passphrase: str | None, say: Say
 ) -> dict[str, Any]:
     """Restore a backup, whole or some services of it; return its manifest."""
-    data_dir = next(iter(programs.load(root, os.environ))).settings.data_dir.absolute()
-    with read(path) as (manifest, members):
+    data_dir = parts.data_dir(root)
+    with in_order(data_dir, restores=True), read(place) as (manifest, members):
         plan = Plan(
             manifest,
             _parts(root, manifest, chosen),
@@ -72,13 +81,24 @@ def restore(
             _refuse_occupied(plan)
         _clear(plan)
         try:
-            for member, content in members:
-                _unpack(plan, member, content)
+            _unpack_all(plan, members)
             _check(plan)
+            if plan.contents:
+                from gatehouse.backup.refilling import refill  # imported late: boto3 is large
+
+                refill(place, plan.contents, plan.replaced.name, say)
             _put_in_place(plan, say)
         finally:
             _clear(plan)
     return manifest
+
+
+def _unpack_all(plan: Plan, members: Iterable[tuple[tarfile.TarInfo, IO[bytes] | None]]) -> None:
+    try:
+        for member, content in members:
+            _unpack(plan, member, content)
+    except OSError as error:
+        raise NotDone(f"the backup cannot be unpacked: {error.strerror}. Nothing was changed.") from None
 
 
 def _parts(root: Path, manifest: dict[str, Any], chosen: Collection[str]) -> dict[str, Part]:
@@ -129,6 +149,14 @@ def _refuse_occupied(plan: Plan) -> None:
         there = file.exists() and file.stat().st_size if file else not _asked(databases.is_empty, part.url)
         if there:
             raise NotDone(f"{name} has data already; with --replace it is moved aside. Nothing was changed.")
+    for bucket in plan.contents.values():
+        from gatehouse.backup.contents import BucketContent
+
+        if not BucketContent(bucket).is_empty():
+            raise NotDone(
+                f"{bucket.place} has objects already; with --replace they stay in the bucket, below "
+                "replaced-TIME. Nothing was changed."
+            )
     for name, folder in plan.folders.items():
         if folder.is_dir() and any(
             entry.is_file(follow_symlinks=False) for _, entry in parts.walk(folder, lambda _: None)
@@ -179,7 +207,7 @@ def _unpack_into(folder: Path, relative: str, member: tarfile.TarInfo, content: 
     """Write a file, folder or link. No component of a path may lead out of the folder."""
     steps = relative.split("/")
     if any(step in ("", ".", "..") for step in steps):
-        raise NotDone(f"the backup is damaged: {member.name!r} is no path of a file; nothing was changed")
+        raise NotDone(f"the backup is damaged: {member.name!r} is not a valid path; nothing was changed")
     place = folder.joinpath(*steps)
     folder.mkdir(exist_ok=True, parents=True, mode=0o700)
     if place.parent.resolve() != folder.resolve().joinpath(*steps[:-1]):
@@ -216,13 +244,15 @@ def _check(plan: Plan) -> None:
         draft = _draft(file)
         found = databases.inspect_sqlite(draft) if draft.exists() else {}
         if found.get("rows") != about["rows"]:
-            raise NotDone(f"the backup is damaged: {name} has other rows than it says; nothing was changed")
+            raise NotDone(
+                f"the backup is damaged: its manifest lists other rows of {name}; nothing was changed"
+            )
     for name, part in plan.parts.items():
         is_restored = plan.restores_secrets and not part.is_secret_given
         if not is_restored and part.fingerprint(plan.manifest["id"]) != plan.manifest["secrets"][name]:
             raise NotDone(
-                f"{name} has another KEY_SECRET here than in the backup, so nobody could read what that one "
-                "sealed. Set it to the old value, or set BACKUP_PASSPHRASE. Nothing was changed."
+                f"{name} has another KEY_SECRET here than in the backup, so nobody could read what the old "
+                "one sealed. Set KEY_SECRET to the old value, or set BACKUP_PASSPHRASE. Nothing was changed."
             )
 
 

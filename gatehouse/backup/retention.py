@@ -3,10 +3,9 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from gatehouse.backup import NotDone
-from shared.process.backups import backups_in
+from gatehouse.backup.places import Place
 
 _RULE = re.compile(r"([1-9]\d{0,3})([dwmy])")
 _PERIODS: dict[str, Callable[[datetime], object]] = {
@@ -23,21 +22,18 @@ def parsed(rules: str) -> dict[str, int]:
     for rule in filter(None, (part.strip() for part in rules.split(","))):
         match = _RULE.fullmatch(rule)
         if match is None:
-            raise NotDone(f"--keep: {rule!r} is no rule such as 7d, 4w, 6m or 2y")
+            raise NotDone(f"--keep: {rule!r} is not a rule such as 7d, 4w, 6m or 2y")
         found[match[2]] = int(match[1])
     return found
 
 
-def remove(folder: Path, keep: dict[str, int]) -> list[Path]:
-    """Remove the backups in the folder that no rule keeps; the newest is always kept."""
-    dated = backups_in(folder)
-    kept = {path for _, path in dated[:1]}
+def remove(place: Place, keep: dict[str, int]) -> list[str]:
+    """Remove the backups that no rule keeps; the newest is always kept. Return where they were."""
+    dated = place.backups()
+    kept = {name for _, name in dated[:1]}
     for unit, number in keep.items():
-        newest: dict[object, Path] = {}
-        for moment, path in dated:
-            newest.setdefault(_PERIODS[unit](moment), path)
+        newest: dict[object, str] = {}
+        for moment, name in dated:
+            newest.setdefault(_PERIODS[unit](moment), name)
         kept |= set(list(newest.values())[:number])
-    removed = [path for _, path in dated if path not in kept]
-    for path in removed:
-        path.unlink()
-    return removed
+    return [place.remove(name) for _, name in dated if name not in kept]

@@ -1,8 +1,7 @@
 """Takes a backup while the suite runs."""
 
-import fcntl
 import os
-import shutil
+import sqlite3
 import stat
 import threading
 import time
@@ -10,23 +9,26 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatehouse.backup import NotDone, databases, parts, sealing
 from gatehouse.backup.archive import Writer, written
 from gatehouse.backup.cut import snapshots
 from gatehouse.backup.parts import Part
+from gatehouse.backup.places import Draft, Place, in_order
 from shared import __version__
 from shared.clock import now, timestamp
 from shared.ids import new_id
-from shared.process.stored import REFRESH_SECONDS, Hold, StoredFolder
+from shared.process.backups import NAME_END
+from shared.process.stored import REFRESH_SECONDS, Hold, StoredBucket, StoredFolder
+
+if TYPE_CHECKING:
+    from gatehouse.backup.contents import BucketContent, BucketHold
 
 SECRETS = "secrets.sealed"
 ROUTES = "routes.yaml"
 FOLDERS = "folders"
 HOLLOW_BYTES_MAX = 64 << 20  # how far the size of a sparse file may exceed what it occupies
-_WORK = ".gatehouse-backup.work"
-_LOCK = ".gatehouse-backup.lock"
 
 Say = Callable[[str], None]
 
@@ -35,52 +37,87 @@ Say = Callable[[str], None]
 class Taken:
     """A finished backup."""
 
-    path: Path
+    path: str
     size: int
     seconds: float
+    warning: str
 
 
-def take(
-    root: Path,
-    folder: Path,
-    *,
-    chosen: Collection[str],
-    passphrase: str | None,
-    routes: Path,
-    say: Say,
-) -> Taken:
-    """Write a backup into the folder. Without a passphrase it contains no secrets."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator wants of a backup."""
+
+    chosen: Collection[str]
+    passphrase: str | None  # without one it contains no secrets
+    routes: Path
+    with_buckets: bool = True
+
+
+def take(root: Path, place: Place, wish: Wish, say: Say) -> Taken:
+    """Write a backup to the place."""
     began = time.monotonic()
     os.nice(10)  # requests go first
-    wanted = parts.of_suite(root, chosen)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    wanted = parts.of_suite(root, wish.chosen)
     # so that retention does not count a backup of some services as a full one
-    services_named = "".join(f"{name}-" for name in sorted(set(chosen)))
-    path = folder / f"gatehouse-{services_named}{now():%Y-%m-%dT%H-%M-%SZ}.tar"
-    with _alone(folder) as work, _held(wanted):
-        backup_id, secrets = new_id(), parts.secrets(root)
-        moment, services = _copy_databases(wanted, work, say)
-        manifest = {
-            "id": backup_id,
-            "created": moment,
-            "version": __version__,
-            "services": services,
-            "folders": sorted(stored.name for part in wanted for stored in part.folders),
-            "elsewhere": [part.elsewhere for part in wanted if part.elsewhere],
-            "secrets": {part.name: part.fingerprint(backup_id) for part in wanted},
-        }
-        with written(path, manifest) as archive:
-            if passphrase:
-                archive.add_bytes(SECRETS, sealing.seal(passphrase, backup_id, secrets))
-            if routes.exists():
-                archive.add_file(ROUTES, routes)
-            for about in services.values():
-                archive.add_file(about["member"], work / Path(about["member"]).name)
-            for part in wanted:
-                for stored in part.folders:
-                    say(FolderCopy(archive, stored, say).copy())
-            size = archive.finish()
-    return Taken(path, size, time.monotonic() - began)
+    services_named = "".join(f"{name}-" for name in sorted(set(wish.chosen)))
+    name = f"gatehouse-{services_named}{now():%Y-%m-%dT%H-%M-%SZ}{NAME_END}"
+    with (
+        _writing(),
+        in_order(parts.data_dir(root), restores=False),
+        place.alone() as work,
+        _held(wanted, with_buckets=wish.with_buckets),
+    ):
+        size = _write(root, place.draft, name, work, wanted, wish, say)
+    noted = place.noted(name, size)
+    return Taken(noted.path, size, time.monotonic() - began, noted.warning)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turn the failure of a disk into a sentence."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NotDone(f"the backup cannot be written: {reason}; nothing is left of it") from None
+
+
+def _write(
+    root: Path,
+    draft: Callable[[str], Draft],
+    name: str,
+    work: Path,
+    wanted: list[Part],
+    wish: Wish,
+    say: Say,
+) -> int:
+    """Write the archive; return its size."""
+    backup_id, secrets = new_id(), parts.secrets(root)
+    moment, services = _copy_databases(wanted, work, say)
+    buckets = [stored for part in wanted for stored in part.buckets]
+    manifest = {
+        "id": backup_id,
+        "created": moment,
+        "version": __version__,
+        "services": services,
+        "folders": sorted(stored.name for part in wanted for stored in part.folders),
+        "buckets": sorted(stored.name for stored in buckets if wish.with_buckets),
+        "elsewhere": [f"the objects of {one.place}" for one in buckets if not wish.with_buckets],
+        "secrets": {part.name: part.fingerprint(backup_id) for part in wanted},
+    }
+    with written(draft(name), manifest) as archive:
+        if wish.passphrase:
+            archive.add_bytes(SECRETS, sealing.seal(wish.passphrase, backup_id, secrets))
+        if wish.routes.exists():
+            archive.add_file(ROUTES, wish.routes)
+        for about in services.values():
+            archive.add_file(about["member"], work / Path(about["member"]).name)
+        for part in wanted:
+            for stored in part.folders:
+                say(FolderCopy(archive, stored, say).copy())
+            for bucket in part.buckets if wish.with_buckets else ():
+                say(_content(bucket).copy(archive, FOLDERS, say))
+        return archive.finish()
 
 
 def _copy_databases(wanted: list[Part], work: Path, say: Say) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -156,35 +193,18 @@ class FolderCopy:
         self._files, self._bytes = self._files + 1, self._bytes + found.st_size
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[Path]:
-    """Yield a new folder for drafts. Whoever holds the lock may remove what killed backups left."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise NotDone(f"another backup into {folder} is running; no second one was begun") from None
-        work = folder / _WORK
-        _clear(folder, work)
-        work.mkdir(mode=0o700)
-        try:
-            yield work
-        finally:
-            _clear(folder, work)
+def _content(bucket: StoredBucket) -> "BucketContent":
+    from gatehouse.backup.contents import BucketContent  # imported late: boto3 is large
 
-
-def _clear(folder: Path, work: Path) -> None:
-    shutil.rmtree(work, ignore_errors=True)
-    for part in folder.glob("gatehouse-*.tar.part"):
-        part.unlink(missing_ok=True)
+    return BucketContent(bucket)
 
 
 @contextmanager
-def _held(wanted: list[Part]) -> Iterator[None]:
+def _held(wanted: list[Part], *, with_buckets: bool) -> Iterator[None]:
     """Let no service remove stored content until it is copied: it may belong to rows of the snapshot."""
     folders = [stored.path for part in wanted for stored in part.folders if stored.path.is_dir()]
-    holds = [Hold(folder) for folder in folders]
+    holds: list[Hold | BucketHold] = [Hold(folder) for folder in folders]
+    holds += _holds_of_buckets(wanted) if with_buckets else []
     ended = threading.Event()
 
     def refresh() -> None:
@@ -193,7 +213,7 @@ def _held(wanted: list[Part]) -> Iterator[None]:
                 one.extend()
 
     for one in holds:
-        one.extend()
+        one.begin()
     refreshing = threading.Thread(target=refresh, daemon=True)
     refreshing.start()
     try:
@@ -203,3 +223,12 @@ def _held(wanted: list[Part]) -> Iterator[None]:
         refreshing.join()
         for one in holds:
             one.end()
+
+
+def _holds_of_buckets(wanted: list[Part]) -> "list[BucketHold]":
+    buckets = [stored for part in wanted for stored in part.buckets]
+    if not buckets:
+        return []
+    from gatehouse.backup.contents import BucketHold
+
+    return [BucketHold(stored) for stored in buckets]

@@ -26,6 +26,8 @@ from contracts.summaries import SUMMARY
 from gatehouse import programs
 from gatehouse.backup import NotDone, parts, sealing
 from gatehouse.backup.archive import read
+from gatehouse.backup.locations import file_of, is_bucket
+from gatehouse.backup.places import Openable
 from gatehouse.backup.taking import SECRETS, Say
 from shared.errors import Problem
 from shared.peers.client import HttpClient, Peer
@@ -36,13 +38,15 @@ OUTPUT_LINES_SHOWN = 15
 # The rest of the environment, such as URLs of mail servers and of Redis, does not reach the scratch suite.
 # The secrets without which stored data cannot be read; not those of mail servers and other services.
 _READS_WITH = re.compile(r"(KEY|JWT|INTERNAL)_SECRET(_PREVIOUS)?$")
-_READS = {"auth": "/.well-known/jwks.json", "users": "/health/ready"}  # the others have numbers to tell
+_READS = {"auth": "/.well-known/jwks.json", "users": "/health/ready"}  # the others have dashboard numbers
+_OF_BUCKETS = ("AWS_", "BACKUP_S3_")
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
 
 
-def verify(root: Path, path: Path, *, passphrase: str | None, say: Say) -> None:
-    manifest, variables = _read_through(path, passphrase)
-    say(f"{path.name}: complete and undamaged, made {manifest['created']} by {manifest['version']}")
+def verify(root: Path, location: str, *, passphrase: str | None, say: Say) -> None:
+    place = file_of(location)
+    manifest, variables = _read_through(place, passphrase)
+    say(f"{place.name}: complete and undamaged, made {manifest['created']} by {manifest['version']}")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="gatehouse-verify-")))
         environment = {
@@ -54,7 +58,7 @@ def verify(root: Path, path: Path, *, passphrase: str | None, say: Say) -> None:
             "LOG_FORMAT": "json",
             **stack.enter_context(_scratch_databases(root, manifest)),
         }
-        _run_restore(path, environment, passphrase)
+        _run_restore(location, environment, passphrase)
         say("restored to a scratch folder")
         with _started(root, environment):
             say("started")
@@ -62,10 +66,10 @@ def verify(root: Path, path: Path, *, passphrase: str | None, say: Say) -> None:
                 say(f"{name}: {numbers}")
 
 
-def _read_through(path: Path, passphrase: str | None) -> tuple[dict[str, Any], dict[str, str] | None]:
+def _read_through(place: Openable, passphrase: str | None) -> tuple[dict[str, Any], dict[str, str] | None]:
     """Compare all hashes; return the manifest, and the secrets if the backup contains them."""
     variables = None
-    with read(path) as (manifest, members):
+    with read(place) as (manifest, members):
         for member, content in members:
             if member.name == SECRETS and content is not None:
                 if passphrase is None:
@@ -80,7 +84,7 @@ def reads_with(variables: Mapping[str, str]) -> dict[str, str]:
 
 def _ports(root: Path) -> dict[str, str]:
     found = {}
-    with ExitStack() as stack:  # all at once, so that each gets another one
+    with ExitStack() as stack:  # all are open at once, so that each gets a different port
         for name in programs.find(root):
             free = stack.enter_context(socket.socket())
             free.bind(("127.0.0.1", 0))
@@ -90,7 +94,7 @@ def _ports(root: Path) -> dict[str, str]:
 
 @contextmanager
 def _scratch_databases(root: Path, manifest: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Create a database for each one of PostgreSQL, beside the real one; drop them afterwards."""
+    """Create a scratch database beside each PostgreSQL database; drop the scratch databases afterwards."""
     urls = {part.name: part.url for part in parts.of_suite(root)}
     wanted = [name for name, about in manifest["services"].items() if about["kind"] == "postgresql"]
     created: dict[str, str] = {}
@@ -123,9 +127,12 @@ def _scratch_database(server: str, service: str) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _run_restore(path: Path, environment: Mapping[str, str], passphrase: str | None) -> None:
-    command = [sys.executable, "-m", "gatehouse", "restore", str(path.absolute())]
-    given = {**environment, **({"BACKUP_PASSPHRASE": passphrase} if passphrase else {})}
+def _run_restore(location: str, environment: Mapping[str, str], passphrase: str | None) -> None:
+    of_bucket = is_bucket(location)
+    file = location if of_bucket else str(Path(location).absolute())
+    command = [sys.executable, "-m", "gatehouse", "restore", file]
+    keys = {name: value for name, value in os.environ.items() if name.startswith(_OF_BUCKETS) and of_bucket}
+    given = {**environment, **keys, **({"BACKUP_PASSPHRASE": passphrase} if passphrase else {})}
     done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     if done.returncode != 0:
         raise NotDone(f"the backup cannot be restored: {done.stderr.strip()}")

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatehouse import programs
+from gatehouse.place import ROOT
 from gatehouse.programs import GATEWAY
 
 if TYPE_CHECKING:
     from gatehouse.programs import Program
     from shared.process.checkup import Check, Finding
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 AT_ONCE = 8
 MARKS = {"good": "✓", "warning": "!", "fault": "✗"}
 COLOURS = {"good": "32", "warning": "33", "fault": "31"}
@@ -116,17 +116,18 @@ def _of_databases(loaded: Sequence["Program"], *, is_quick: bool) -> Iterator[tu
     from sqlalchemy.engine import make_url
 
     from gatehouse.doctor import databases
+    from shared.data.postgresql import server_of
     from shared.process.settings import ServiceSettings
 
-    servers: dict[tuple[str | None, int | None], list[ServiceSettings]] = {}
+    servers: dict[tuple[str, str], list[ServiceSettings]] = {}
     for program in loaded:
         if not isinstance(program.settings, ServiceSettings):
             continue
         check = partial(databases.database, program.settings, is_quick=is_quick)
         yield f"{program.name} database", check
         if program.settings.sqlite_file() is None:
-            url = make_url(program.settings.database_url)
-            servers.setdefault((url.host, url.port), []).append(program.settings)
+            server = server_of(make_url(program.settings.database_url))
+            servers.setdefault(server, []).append(program.settings)
     for services in servers.values():
         yield "PostgreSQL", partial(databases.connections, services[0].database_url, services)
 

@@ -60,14 +60,14 @@ def environment_name(loaded: Iterable[Program]) -> Iterator[Finding]:
             continue
         if program.settings.environment == "production":
             yield good("environment", "production")
-        elif _is_loopback(program.settings.host):
+        elif is_loopback(program.settings.host):
             yield good("environment", "development, which only this machine reaches")
         else:
             words = f"development, but the gateway listens on {program.settings.host}"
             yield fault("environment", words, "Set ENVIRONMENT=production, or HOST to a loopback address.")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -88,7 +88,7 @@ def file_modes(files: Iterable[Path]) -> Iterator[Finding]:
         mode = f"{stat.S_IMODE(file.stat().st_mode):04o}"
         yield fault("file modes", f"{file} has mode {mode}", f"Run chmod 600 {file}")
     if not open_to_others:
-        yield good("file modes", f"{checked} files that hold secrets or data are their owner's")
+        yield good("file modes", f"{checked} files that hold secrets or data are closed to others")
 
 
 def private_files(root: Path, loaded: Iterable[Program]) -> list[Path]:

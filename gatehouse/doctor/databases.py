@@ -13,7 +13,9 @@ from sqlalchemy.engine import make_url
 
 from gatehouse.doctor.network import clock
 from shared.data.database import POSTGRESQL_CONNECTIONS
-from shared.data.migrate import VERSION_TABLE, newest
+from shared.data.migrate import newest, reach_of
+from shared.data.postgresql import server_of
+from shared.data.reach import VERSION_TABLE
 from shared.process.checkup import ASK_SECONDS, Finding, fault, good, warning
 from shared.process.settings import ServiceSettings
 
@@ -83,7 +85,10 @@ def _content(name: str, settings: ServiceSettings, rows: Rows) -> Iterator[Findi
     took = (time.monotonic() - began) * 1000
     known = newest(settings.migrations()) or "none"
     version = str(rows(f"SELECT version_num FROM {VERSION_TABLE}")[0][0]) if VERSION_TABLE in there else ""  # noqa: S608 - ours
-    if version > known:
+    if version > known and reach_of(settings.database_url).is_readable_by(known):
+        words = f"is at version {version}, newer than this program, which can use it"
+        yield warning(name, words, "Run the newer program again, unless you went back on purpose.")
+    elif version > known:
         words = f"is at version {version}, but this program knows only {known}"
         yield fault(name, words, "Run the newer program, or restore a backup.")
     elif version < known:
@@ -124,7 +129,7 @@ def _moment(value: str | datetime) -> datetime:
 def connections(url: str, services: Iterable[ServiceSettings]) -> Iterator[Finding]:
     """Compare the sum of the pools on one server with the connections that it allows."""
     place = make_url(url)
-    name = f"PostgreSQL {place.host}:{place.port or 5432}"
+    name = f"PostgreSQL {':'.join(server_of(place))}"
     needed = sum(one.database_pool or POSTGRESQL_CONNECTIONS for one in services) + BESIDE_POOLS
     try:
         with connected(url) as connection:

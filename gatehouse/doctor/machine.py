@@ -13,7 +13,7 @@ from shared.process.checkup import Finding, fault, good, warning
 PYTHON_MIN = (3, 11)
 MIB = 1 << 20
 FREE_MIN = 512 * MIB
-SHARE_MIN = 0.05  # of the disk: below it, warn
+SHARE_MIN = 0.05  # of the disk; less free space is a warning
 DESCRIPTORS_PER_CLIENT = 2  # the client's connection, and the one to the service
 DESCRIPTORS_BESIDE = 100
 SHOWN_MAX = 3
@@ -30,7 +30,7 @@ def python(version: tuple[int, ...] = sys.version_info[:3]) -> Iterator[Finding]
 
 
 def packages(lock: Path) -> Iterator[Finding]:
-    """Compare the installed packages with the lock file, beside which the tests were run."""
+    """Compare the installed packages with the lock file; the tests were run with its versions."""
     if not lock.exists():  # in an image
         yield good("packages", "there is no lock file here to compare them with")
         return

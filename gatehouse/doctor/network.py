@@ -52,6 +52,12 @@ def port(program: Program) -> Iterator[Finding]:
             yield good(name, f"{program.name} runs on {number} and is ready")
 
 
+def is_open(program: Program) -> bool:
+    """Whether a process has the port of this program."""
+    taken = fault_of_binding(program.settings.host, program.settings.port)
+    return taken is not None and taken.errno == errno.EADDRINUSE
+
+
 def _answer(host: str, number: int, name: str) -> tuple[bool, float] | None:
     """Return whether this program is ready, and its clock's lead; None if another program has the port."""
     own, title = ("/", "Gatehouse") if name == GATEWAY else ("/openapi.json", name)
@@ -148,7 +154,7 @@ def reachable(host: str, number: int, variable: str, scheme: str) -> Iterator[Fi
             with ssl.create_default_context().wrap_socket(connection, server_hostname=host) as tls:
                 yield from certificate(name, str((tls.getpeercert() or {}).get("notAfter", "")))
     except socket.gaierror:
-        yield fault(name, "the name does not resolve", f"Correct {variable}, or see to DNS.")
+        yield fault(name, "the name does not resolve", f"Correct {variable}, or the DNS entry.")
     except ssl.SSLCertVerificationError as error:
         yield fault(name, f"its certificate is not valid: {error.verify_message}", "Renew the certificate.")
     except OSError as error:

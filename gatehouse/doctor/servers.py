@@ -56,7 +56,7 @@ def backups(folder: Path, *, is_production: bool, schedule: str = "", zone: str 
     """Check that the newest backup of all services is the one last expected (BACKUP_SCHEDULE)."""
     found = backups_in(folder)
     if not found:
-        remedy = "Run gatehouse backup, and every night (docs/backup.md)."
+        remedy = "Run gatehouse backup now, and then every night (docs/backup.md)."
         yield (fault if is_production else warning)("backups", f"there is none in {folder}", remedy)
         return
     now, taken = datetime.now(UTC), found[0].taken

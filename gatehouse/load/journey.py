@@ -21,7 +21,7 @@ _TOO_MANY = 429
 
 @dataclass(slots=True)
 class Person:
-    """An account with its token, and what it was told to have done."""
+    """An account with its token, and what the suite has acknowledged to it."""
 
     email: str
     headers: dict[str, str]

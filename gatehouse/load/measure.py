@@ -102,5 +102,5 @@ def budget_of(text: str, steps: list[str]) -> Budget:
     except ValueError:
         bound = -1.0
     if what not in ("p50", "p95", "p99", "max", "errors") or (step and step not in steps) or not bound >= 0:
-        raise ValueError(f"{text!r} is no budget such as p99=250, order.p95=100 or errors=0.5")
+        raise ValueError(f"{text!r} is not a budget such as p99=250, order.p95=100 or errors=0.5")
     return Budget(step, what, bound)

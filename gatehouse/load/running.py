@@ -1,7 +1,7 @@
 """An open model: people arrive at a rate that does not depend on the responses.
 
-A duration counts from the moment at which somebody arrived, not from that at which this program got round to
-sending the request. So a server that stands still is seen in the percentiles.
+A duration counts from the moment at which somebody arrived, not from the moment at which this program sent
+the request. So a server that stands still is seen in the percentiles.
 """
 
 import asyncio

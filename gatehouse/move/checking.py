@@ -46,7 +46,7 @@ def _checks(column: Column[Any]) -> Iterator[tuple[str, str]]:
     """Return conditions that must not be true, and their reasons."""
     name, kind = quoted(column.name), column.type
     if isinstance(kind, UtcDateTime):
-        yield f"{name} IS NOT NULL AND NOT {name} GLOB '{_MOMENT}'", "is no timestamp in UTC"
+        yield f"{name} IS NOT NULL AND NOT {name} GLOB '{_MOMENT}'", "is not a timestamp in UTC"
     elif isinstance(kind, Boolean):
         yield f"{name} IS NOT NULL AND {name} NOT IN (0, 1)", "is neither true nor false"
     elif isinstance(kind, Integer):
@@ -101,7 +101,7 @@ def _decoding_fault(value: bytes) -> str:
     except UnicodeDecodeError as error:
         first = value[error.start : error.start + 2]
         if len(first) == 2 and first[0] == 0xED and first[1] >= 0xA0:
-            return "contains a lone surrogate, which is no character"
+            return "contains a lone surrogate, which is not a character"
         return f"is not UTF-8 at byte {error.start}"
     return ""
 

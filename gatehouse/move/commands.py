@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatehouse.move import NotMoved
+from gatehouse.place import ROOT
 
 if TYPE_CHECKING:
     from gatehouse.move.moving import Move, Moved
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def move(arguments: argparse.Namespace) -> int:
@@ -67,7 +66,7 @@ def _chosen(arguments: argparse.Namespace) -> "Move":
         raise NotMoved("name the new database: --to postgresql://user:password@host/database")
     if url and not is_known(url):
         raise NotMoved(
-            "--to is no URL of a database, such as postgresql://user:password@host/database or "
+            "--to is not the URL of a database, such as postgresql://user:password@host/database or "
             "sqlite:////absolute/file.db; nothing was changed"
         )
     other = "postgresql://" if part.url.startswith("sqlite") else "sqlite:///none"

@@ -21,7 +21,8 @@ from gatehouse.move.progress import Progress
 from gatehouse.move.rows import Sum, key_positions
 from gatehouse.move.sqlite import Sqlite
 from shared.data.database import Database
-from shared.data.migrate import VERSION_TABLE, MigrationFailed, newest, upgrade
+from shared.data.migrate import MigrationFailed, newest, upgrade
+from shared.data.reach import VERSION_TABLE
 
 UNCHANGED = "Nothing was changed."
 _KINDS = {"sqlite", "postgresql"}
@@ -59,7 +60,7 @@ class Move:
 
     @property
     def owner(self) -> str:
-        """What recognises this move, to continue it."""
+        """What identifies this move, so that it can be continued."""
         source = make_url(self.source_url)
         place = str(Path(str(source.database)).absolute()) if kind_of(self.source_url) == "sqlite" else ""
         return f"{self.service} from {place or masked(self.source_url)}"
@@ -88,17 +89,23 @@ class Move:
     def cancel(self) -> None:
         """Let the service write to its present database again."""
         with closing(self._source()) as source:
+            self._lock(source)
             source.resume_writes()
 
     def run(self) -> list[Moved]:
         """Move everything; afterwards writes to the source stay paused, because they would be lost."""
         with closing(self._source()) as source:
+            self._lock(source)
             self._check_source(source)
             with closing(self._target()) as target:
                 self._check_target(target)
                 return self._paused(source, target)
 
     # The steps.
+
+    def _lock(self, source: Source) -> None:
+        if not source.lock():
+            raise NotMoved(f"another move of {self.service} is running; wait for it or stop it. {UNCHANGED}")
 
     def _paused(self, source: Source, target: Target) -> list[Moved]:
         try:

@@ -22,7 +22,7 @@ from gatehouse.move.databases import (
 )
 from gatehouse.move.rows import Sum, rows_at_once, select_in_order
 from gatehouse.move.sqlite import copied_from
-from shared.data.migrate import VERSION_TABLE
+from shared.data.reach import VERSION_TABLE
 
 # Also while the role's transactions are read-only, and however long a statement takes.
 _OPTIONS = "-c timezone=UTC -c statement_timeout=0 -c default_transaction_read_only=off"
@@ -96,6 +96,9 @@ class Postgresql:
             connection.close()
 
     # As a source.
+
+    def lock(self) -> bool:
+        return bool(self._row("SELECT pg_try_advisory_lock(hashtextextended('gatehouse move', 0))")[0])
 
     def pause_writes(self) -> None:
         """Make the role's transactions read-only, end the sessions that still write, and open a snapshot."""

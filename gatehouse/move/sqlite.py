@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.engine import make_url
 
+from gatehouse.alone import FileLock
 from gatehouse.move import NotMoved
 from gatehouse.move.databases import CREATE_STATE, READ_STATE, STATE_TABLE, Copied, Row
 from gatehouse.move.rows import Sum, quoted, rows_at_once, select_in_order
 from shared.data import pausing
-from shared.data.migrate import VERSION_TABLE
+from shared.data.reach import VERSION_TABLE
 
 _LOCK_SECONDS = 30.0
 _TABLES = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -29,6 +30,8 @@ class Sqlite:
 
     def __init__(self, url: str, *, is_target: bool = False) -> None:
         self.file = Path(str(make_url(url).database)).absolute()
+        # A second move would let the service write again while the first one still copies.
+        self._lock = FileLock(self.file.with_name(f"{self.file.name}.moving"))
         if is_target:
             self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))
@@ -73,8 +76,12 @@ class Sqlite:
 
     def close(self) -> None:
         self.connection.close()
+        self._lock.release()
 
     # As a source.
+
+    def lock(self) -> bool:
+        return self._lock.acquire()
 
     def pause_writes(self) -> None:
         """Refuse new writes, wait for the present one, and keep all others out."""

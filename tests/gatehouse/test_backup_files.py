@@ -9,6 +9,7 @@ import pytest
 
 from gatehouse.backup import NotDone, retention, sealing
 from gatehouse.backup.archive import MANIFEST, SUMS, Writer, read, written
+from gatehouse.backup.places import FileDraft, Folder
 from shared.ids import new_id
 
 CONTENT = {"databases/a": b"rows " * 400, "folders/f/näme": b"", "folders/f/back\\slash": b"x" * 3}
@@ -17,7 +18,7 @@ CONTENT = {"databases/a": b"rows " * 400, "folders/f/näme": b"", "folders/f/bac
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     path = tmp_path / "gatehouse.tar"
-    with written(path, {"id": "one"}) as writer:
+    with written(FileDraft(path), {"id": "one"}) as writer:
         writer.add_folder("folders/f", tmp_path.stat())
         writer.add_link("folders/f/link", "/etc", tmp_path.stat())
         for name, content in CONTENT.items():
@@ -71,7 +72,7 @@ def test_no_byte_can_be_missing_or_changed(archive: Path, tmp_path: Path, readin
 
 def test_file_that_became_shorter_meanwhile_ends_in_zeros(tmp_path: Path) -> None:
     path = tmp_path / "gatehouse.tar"
-    with written(path, {"id": "one"}) as writer:
+    with written(FileDraft(path), {"id": "one"}) as writer:
         writer.add("growing", io.BytesIO(b"abc"), 5)
         writer.finish()
     assert contents(path) == {"growing": b"abc\0\0"}
@@ -82,7 +83,7 @@ def test_nothing_is_left_of_an_archive_that_failed(tmp_path: Path) -> None:
         writer.add_bytes("name", b"content")
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), written(tmp_path / "gatehouse.tar", {}) as writer:
+    with pytest.raises(ZeroDivisionError), written(FileDraft(tmp_path / "gatehouse.tar"), {}) as writer:
         fail(writer)
     assert list(tmp_path.iterdir()) == []
 
@@ -91,7 +92,7 @@ def test_nothing_is_left_of_an_archive_that_failed(tmp_path: Path) -> None:
 def test_other_files_are_no_backups(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other"
     path.write_bytes(content)
-    with pytest.raises(NotDone, match="no backup"):
+    with pytest.raises(NotDone, match="not a backup"):
         contents(path)
     with pytest.raises(NotDone, match="no such file"):
         contents(tmp_path / "missing")
@@ -99,7 +100,7 @@ def test_other_files_are_no_backups(tmp_path: Path, content: bytes) -> None:
 
 def test_backup_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "gatehouse.tar"
-    with written(path, {"id": "one", "format": 2}) as writer:
+    with written(FileDraft(path), {"id": "one", "format": 2}) as writer:
         writer.finish()
     with pytest.raises(NotDone, match="newer version"):
         contents(path)
@@ -111,7 +112,7 @@ def test_newest_of_each_period_is_kept(tmp_path: Path) -> None:
         for hour in ("03", "15"):
             (tmp_path / f"gatehouse-{day}T{hour}-00-00Z.tar").touch()
     (tmp_path / "notes.tar").touch()
-    removed = retention.remove(tmp_path, retention.parsed("3d, 2w, 3m"))
+    removed = retention.remove(Folder(tmp_path), retention.parsed("3d, 2w, 3m"))
 
     kept = sorted(path.name[10:23] for path in tmp_path.iterdir() if path.name != "notes.tar")
     assert kept == [
@@ -121,7 +122,7 @@ def test_newest_of_each_period_is_kept(tmp_path: Path) -> None:
         *(f"2026-11-{d}T15" for d in (26, 27, 28)),
     ]
     assert len(removed) == 2 * len(days) - len(kept)
-    assert retention.remove(tmp_path, retention.parsed("1y")) != []
+    assert retention.remove(Folder(tmp_path), retention.parsed("1y")) != []
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "gatehouse-2026-11-28T15-00-00Z.tar",
         "notes.tar",

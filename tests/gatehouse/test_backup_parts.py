@@ -10,6 +10,7 @@ import pytest
 
 from gatehouse.backup import NotDone, databases, retention
 from gatehouse.backup.archive import read, written
+from gatehouse.backup.places import FileDraft, Folder
 from gatehouse.backup.taking import FolderCopy
 from gatehouse.backup.verifying import reads_with
 from shared.process.stored import StoredFolder
@@ -18,7 +19,7 @@ from shared.process.stored import StoredFolder
 def copied(folder: Path, *, is_of_people: bool) -> tuple[str, list[str]]:
     """Copy a folder to an archive; return the line about it, and the names in the archive."""
     archive = folder.with_name("gatehouse.tar")
-    with written(archive, {}) as writer:
+    with written(FileDraft(archive), {}) as writer:
         line = FolderCopy(writer, StoredFolder("homes", folder, is_of_people), print).copy()
         writer.finish()
     with read(archive) as (_, members):
@@ -60,7 +61,7 @@ def test_content_that_cannot_be_copied_stops_a_backup(
 def test_a_backup_of_some_services_displaces_no_whole_one(tmp_path: Path) -> None:
     for name in ("gatehouse-2026-11-28T03-00-00Z.tar", "gatehouse-orders-2026-11-28T12-00-00Z.tar"):
         (tmp_path / name).touch()
-    assert retention.remove(tmp_path, {"d": 7}) == []
+    assert retention.remove(Folder(tmp_path), {"d": 7}) == []
 
 
 def test_damage_within_a_packed_database_is_named(tmp_path: Path) -> None:

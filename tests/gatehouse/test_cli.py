@@ -36,9 +36,11 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for file in (
         "__init__.py",
         "conftest.py",
+        "connections.py",
         "databases.py",
         "bytecode.py",
         "halves.py",
+        "longest.py",
         "conformance.py",
         "support/__init__.py",
         "told.py",

@@ -1,4 +1,4 @@
-"""The dashboards in deploy/grafana are those of the table, and can be imported."""
+"""The dashboards in deploy/grafana are those that the command draws, and can be imported."""
 
 import json
 from pathlib import Path

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from gatehouse import cli, programs
 from gatehouse.doctor import commands, configuration, databases, machine, network, servers
@@ -295,6 +296,14 @@ def test_a_postgresql_server_that_is_away_or_too_small_is_found(postgresql_serve
     away = orders(f"postgresql://postgres@127.0.0.1:{support.free_port()}/orders")
     assert "not reachable" in one(databases.database(away)).says
     assert states(databases.connections(away.database_url, many)) == []
+
+
+def test_several_servers_are_one_of_which_the_primary_is_asked(postgresql_server: str) -> None:
+    away, port = support.free_port(), make_url(postgresql_server).port
+    hosts = f"host=127.0.0.1,127.0.0.1&port={away},{port}&target_session_attrs=primary"
+    found = one(databases.connections(f"postgresql://postgres@/postgres?{hosts}", [orders()]))
+
+    assert (found.state, found.check) == (GOOD, f"PostgreSQL 127.0.0.1,127.0.0.1:{away},{port}")
 
 
 def test_redis_must_keep_everything_and_be_able_to_save() -> None:

@@ -320,6 +320,7 @@ def locked_lines(name: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.prove
+@pytest.mark.long(2.5)
 @pytest.mark.timeout(900)  # an old pip takes minutes on a busy machine
 def test_an_old_pip_installs_the_locks(tmp_path: Path) -> None:
     python = old_pip(tmp_path / "venv")

@@ -147,7 +147,8 @@ def test_replay_of_all_ends_even_if_the_service_gives_up_every_event_again(
     orders: Orders, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead, "LISTED_MAX", 2)
-    monkeypatch.setattr(dead.DeadLetters, "replay", lambda *_: None)  # as if each were dead again at once
+    # As if each were dead again at once.
+    monkeypatch.setattr(dead.DeadLetters, "replay", lambda _letters, _session, found: found)
     orders.receive(5)
 
     assert run("replay", "orders", "--all") == (0, "orders: 5 to be retried\n")

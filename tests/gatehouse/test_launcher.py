@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from gatehouse import launcher, watched
+from gatehouse.control import NotReplaced
 from gatehouse.plan import Logging, Plan, Planned
 from gatehouse.screen import Screen
 from gatehouse.starting import ByExecution, can_fork
@@ -545,6 +546,19 @@ class TestOneProgram:
             r"^not everything started: stubborn made no progress for \d+ s \(importing\)$", said, re.MULTILINE
         )
         assert said.endswith("stopped\n")
+
+    async def test_new_program_that_never_gets_ready_is_given_up(
+        self, stubborn: Planned, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
+        monkeypatch.setattr(launcher, "REPLACE_SECONDS", 0.5)
+        up = launching(stubborn)
+        known = up._watched.copy()
+        async with asyncio.timeout(SECONDS_MAX):
+            with pytest.raises(NotReplaced, match=r"^stubborn is not ready after 0.5 s \(importing\)$"):
+                await up._add(stubborn)
+            await asyncio.gather(*up._running)  # the process has ended
+        assert up._watched == known  # a later upgrade is not refused because of it
 
     async def test_slow_program_that_reports_progress_is_waited_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -198,7 +198,7 @@ def test_exceeded_budgets_are_named() -> None:
     }.items():
         assert budget_of(text, list(SHARES)).breach(measured) == breach
     for wrong in ("p99", "p98=1", "nobody.p99=1", "p99=-1", "p99=nan"):
-        with pytest.raises(ValueError, match="is no budget"):
+        with pytest.raises(ValueError, match="is not a budget"):
             budget_of(wrong, list(SHARES))
 
 

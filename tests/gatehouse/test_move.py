@@ -185,7 +185,7 @@ def test_a_move_killed_anywhere_continues_where_it_was(
 
 
 def kill_in(monkeypatch: pytest.MonkeyPatch, kind: Any, name: str, after: int) -> None:
-    """Let the move be killed in this step, once it has happened some times; it leaves writes paused."""
+    """Let the move be killed in this step, once the step has been done `after` times; writes stay paused."""
     real, calls = getattr(kind, name), iter(range(1000))
 
     def step(self: Any, *arguments: Any) -> None:
@@ -282,7 +282,7 @@ class TestRefused:
     def test_what_is_no_url_of_a_database(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["move", "orders", "--to", url]) != 0
         told = capsys.readouterr().err
-        assert "no URL of a database" in told
+        assert "not the URL of a database" in told
         assert "secret" not in told
 
     def test_the_same_kind_of_database(self, tmp_path: Path) -> None:
@@ -304,10 +304,37 @@ class TestRefused:
         with pytest.raises(NotMoved) as refused:
             move("users", source, target).run()
         reasons = ["U+0000", "not UTF-8 at byte 0", "a lone surrogate", "more than 500 characters"]
-        for reason in [*reasons, "attempts is too large", "created is no timestamp", "outbox with seq '"]:
+        for reason in [*reasons, "attempts is too large", "created is not a timestamp", "outbox with seq '"]:
             assert reason in str(refused.value)
         assert tables_of(target) == {}
         assert not pausing.is_paused(tmp_path / "users.db")
+
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    def test_a_second_move_of_a_service_and_a_cancel_while_the_first_runs(
+        self, kind: str, tmp_path: Path, make_database: MakeDatabase
+    ) -> None:
+        source, target = filled("users", tmp_path / "users.db"), make_database()
+        if kind == "postgresql":
+            move("users", source, target).run()
+            source, target = target, f"sqlite:///{tmp_path}/new.db"
+        said: list[str] = []
+        second = move("users", source, make_database() if kind == "sqlite" else f"sqlite:///{tmp_path}/2.db")
+
+        def refuse_others(line: str) -> None:
+            if "writes are paused" in line:
+                for command in (second.run, second.cancel):
+                    with pytest.raises(NotMoved) as refused:
+                        command()
+                    said.append(str(refused.value))
+
+        first = move("users", source, target)
+        first.say = refuse_others
+        assert all(one.is_equal for one in first.run())
+        assert said == ["another move of users is running; wait for it or stop it. Nothing was changed."] * 2
+        with closing(first._source()) as database:
+            assert database.is_paused(), "the second one let the service write again"
+        second.cancel()
+        assert not [*tmp_path.glob("*.moving")]
 
 
 class TestPause:

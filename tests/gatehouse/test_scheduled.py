@@ -21,7 +21,9 @@ import json, pathlib, sys
 assert sys.argv[1:] == ["--json", "--keep", "7d"], sys.argv
 with pathlib.Path("taken").open("a") as file: file.write("x")
 if len(pathlib.Path("taken").read_text()) == 2: sys.exit("the disk is full")
-print(json.dumps({"path": "backups/one.tar", "size": 2_500_000, "seconds": 1.25, "removed": []}))
+warning = "no receipt" if len(pathlib.Path("taken").read_text()) == 3 else ""
+taken = {"path": "backups/one.tar", "size": 2_500_000, "seconds": 1.25, "warning": warning, "removed": []}
+print(json.dumps(taken))
 """
 HANGS = "import pathlib, time; pathlib.Path('taken').touch(); time.sleep(600)"
 
@@ -63,7 +65,7 @@ async def test_a_backup_is_taken_at_each_scheduled_time_and_failures_are_reporte
     assert said.splitlines() == [
         "backup taken: backups/one.tar, 2.5 MB in 1.2 s",
         "the scheduled backup failed: the disk is full",
-        "backup taken: backups/one.tar, 2.5 MB in 1.2 s",
+        "backup taken: backups/one.tar, 2.5 MB in 1.2 s; no receipt",
     ]
 
 

@@ -43,7 +43,7 @@ sys.stdin.readline()
 """
 
 
-# A program that prints how many of the folders it inherited it would read again.
+# A program that prints how many of its inherited folders it would read again.
 REREADING = """
 import sys
 from importlib.machinery import FileFinder
