@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway env migrate migration service lock vendor clean
+.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway chaos env migrate migration service wheel lock vendor clean
 
 PYTHON ?= python3
 LENGTH ?= 1
@@ -23,7 +23,7 @@ help: ## Show this list
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m gatehouse up
 
-demo: .venv/ready ## Like up, with an inventory of an invented company instead of AWS
+demo: .venv/ready ## Like up, filled with an invented company
 	@exec $(BIN)/python -m gatehouse demo
 
 dev: .venv/ready ## Like up, and restart changed services within a second
@@ -53,6 +53,9 @@ bench: .venv/ready-dev ## Measure speed and memory against a FastAPI peer and ot
 bench-gateway: .venv/ready-dev ## Only the gateway, against nginx, HAProxy, Caddy and others
 	$(BIN)/python -m tests.bench.gateway
 
+chaos: .venv/ready-dev ## Break every part of a suite under load for ten minutes, then reconcile: make chaos LENGTH=60s SEED=4
+	$(BIN)/python -m tests.chaos $(if $(filter-out file default,$(origin LENGTH)),--length $(LENGTH)) $(if $(SEED),--seed $(SEED))
+
 env: .venv/ready ## Write .env with fresh secrets, for docker-compose; CERTIFICATE=localhost adds a self-signed pair in tls/
 	@$(BIN)/python -m gatehouse env $(if $(CERTIFICATE),--certificate $(CERTIFICATE))
 
@@ -72,6 +75,11 @@ service: .venv/ready-dev ## Add a service: make service NAME=billing THING=invoi
 	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)"
 	@$(BIN)/python -m gatehouse events catalogue > contracts/README.new
 	@mv contracts/README.new contracts/README.md
+
+wheel: .venv/ready ## Build dist/gatehouse-VERSION.whl, which runs without this folder, and its lock (needs uv)
+	@rm -rf dist
+	PATH="$(CURDIR)/.venv/uv/bin:$$PATH" uv build --quiet --wheel --out-dir dist
+	@cp requirements.lock "dist/$$(basename dist/*.whl -py3-none-any.whl).lock"
 
 lock: .venv/ready-dev ## Resolve the newest versions into the three lock files (needs uv)
 	$(RESOLVE) --all-extras pyproject.toml -o requirements.lock
