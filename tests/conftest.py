@@ -1,6 +1,7 @@
 """Fixtures shared by the tests of all parts."""
 
 import gc
+import re
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -19,12 +20,15 @@ from shared import testing
 from shared.http import endpoints
 from shared.http.operations import Signature
 from shared.ids import new_id
+from shared.process import settings as settings_module
+from shared.process.guessable import is_guessable
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
-from tests import bytecode, databases, support, watchdog
+from tests import bytecode, connections, databases, support, watchdog
 
-pytest_plugins = ["tests.halves", "tests.conformance"]
+pytest_plugins = ["tests.halves", "tests.longest", "tests.conformance"]
 
+ALL_PROVE = re.compile(r"^pytestmark = \[?pytest\.mark\.prove\b", re.MULTILINE)
 S = TypeVar("S", bound=ProcessSettings)
 
 
@@ -39,10 +43,14 @@ def pytest_configure(config: pytest.Config) -> None:
     Signature.of = cache(Signature.of)  # type: ignore[method-assign]
     vars(endpoints)["TypeAdapter"] = cache(TypeAdapter)
     vars(routing)["compile_path"] = cache(routing.compile_path)
+    vars(settings_module)["is_guessable"] = cache(is_guessable)
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
     databases.share_compiled_statements()
-    if config.getoption("numprocesses", None):  # workers do not have it
+    connections.keep_sessions()
+    if (config.getoption("numprocesses", None) or 0) > 1:  # workers do not have it
         bytecode.compile_all(config)
+    else:
+        gc.disable()  # until the tests are collected: nearly all that is imported and collected stays
     watchdog.guard()
     # A busy machine makes any example slow.
     hypothesis.settings.register_profile(
@@ -53,10 +61,24 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules all of whose tests are marked, in a run without these tests."""
+    is_quick = config.getoption("markexpr").startswith("not prove")
+    is_module = is_quick and collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if is_module and ALL_PROVE.search(collection_path.read_text()) else None
+
+
 def pytest_collection_finish() -> None:
-    """Freeze the thousands of collected tests so that each garbage collection does not scan them."""
-    gc.collect()
+    """Freeze the thousands of collected tests so that no garbage collection scans them."""
     gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exchange(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Migrate the databases of each service once in a run, not once in each worker."""
+    if hasattr(pytestconfig, "workerinput"):  # elsewhere, the directory above is shared by all runs
+        databases.exchange_in(tmp_path_factory.getbasetemp().parent / "migrated")
 
 
 @pytest.fixture(scope="session")
@@ -91,14 +113,16 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
     """A factory of settings: HS256 tokens, a temporary directory, nothing from the environment."""
 
     def make(settings_class: type[S], **values: Any) -> S:
-        settings = settings_class(
-            **{
-                "data_dir": tmp_path,
-                "jwt_secret": TEST_JWT_SECRET,
-                "internal_secret": TEST_INTERNAL_SECRET,
-                **values,
-            }
-        )
+        given = {
+            "data_dir": tmp_path,
+            "jwt_secret": TEST_JWT_SECRET,
+            "internal_secret": TEST_INTERNAL_SECRET,
+            **values,
+        }
+        only_given = classmethod(lambda _cls, _kind, **sources: (sources["init_settings"],))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ProcessSettings, "settings_customise_sources", only_given)
+            settings = settings_class(**given)
         if isinstance(settings, ServiceSettings):
             databases.migrate(settings.database_url, settings.migrations())
         return settings

@@ -1,12 +1,15 @@
 """Test databases, migrated once and then copied or cleared, because Alembic is slower than most tests."""
 
+import fcntl
+import hashlib
+import pickle
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -16,11 +19,13 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.util import LRUCache
 
-from shared.data import database
+from shared.data import database, postgresql
 from shared.data.migrate import upgrade
 from shared.ids import new_id
+from tests import connections
 from tests.support import need, new_database
 
+T = TypeVar("T")
 STATEMENTS_MAX = 10_000
 # Detects any change of the schema: each catalog row carries the transaction that wrote it.
 _FINGERPRINT = " || ".join(
@@ -33,22 +38,21 @@ _FINGERPRINT = " || ".join(
         "pg_namespace",
     )
 )
-_CLEAR = """
+# Most tests write to few tables. One that has partitions is empty itself.
+_CLEAR = b"""
 DO $$ DECLARE name text; BEGIN
   SET LOCAL session_replication_role = replica;
-  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    AND (relkind = 'p' OR relkind = 'r' AND pg_relation_size(oid) > 0) LOOP
     EXECUTE format('DELETE FROM public.%I', name);
   END LOOP;
-  FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' LOOP
-    EXECUTE format('ALTER SEQUENCE public.%I RESTART', name);
-  END LOOP;
-END $$
+END $$;
 """
 
 
 class _Dump(NamedTuple):
     everything: bytes
-    rows: bytes  # only the rows that migrations insert
+    rows: bytes  # only the rows that migrations insert, and the values of sequences
 
 
 class _Migrated(NamedTuple):
@@ -60,12 +64,20 @@ _dumps: dict[Path, _Dump] = {}
 _migrated: dict[str, _Migrated] = {}  # by URL
 _made: set[str] = set()  # URLs of databases at the newest migration
 _kept: dict[str, psycopg.Connection[Any]] = {}  # by URL
+_exchange: list[Path] = []  # the folder where the workers of a run share what one of them has migrated
+
+
+def exchange_in(folder: Path) -> None:
+    """Share migrated databases with the other workers of this run."""
+    folder.mkdir(exist_ok=True)
+    _exchange[:] = [folder]
 
 
 def share_compiled_statements() -> None:
     """Compile a statement once for the engines of all tests: compiling takes longer than running it."""
     options: dict[str, Any] = {"compiled_cache": LRUCache(STATEMENTS_MAX)}
-    vars(database)["create_engine"] = partial(create_engine, execution_options=options)
+    for module in (database, postgresql):
+        vars(module)["create_engine"] = partial(create_engine, execution_options=options)
     for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):  # instances are part of the keys
         setattr(dialect, "__eq__", lambda one, other: type(one) is type(other))  # noqa: B010
         setattr(dialect, "__hash__", lambda one: hash(type(one)))  # noqa: B010
@@ -73,8 +85,8 @@ def share_compiled_statements() -> None:
 
 @contextmanager
 def kept_connection(url: str) -> Iterator[None]:
-    """Keep one connection for the work between tests, because a new one would look up all tables again."""
-    with psycopg.connect(url, autocommit=True) as _kept[url]:
+    """Keep one connection for the work between tests, and those that tests have closed."""
+    with connections.kept(url), psycopg.connect(url, autocommit=True) as _kept[url]:
         yield
     del _kept[url]
 
@@ -123,7 +135,7 @@ def upgrade_unless_migrated(url: str, migrations: Path) -> None:
 def empty_database(url: str) -> None:
     """End all connections and drop everything: forty times faster than creating a new database."""
     with _connection(url) as connection:
-        _end_others(connection)
+        _end_others(connection, connections.free_ones(url))
         _drop_all(connection)
         _migrated.pop(url, None)
         _made.discard(url)
@@ -133,16 +145,13 @@ def clear_database(url: str) -> None:
     """Prepare a database for `migrate`: empty the last test's tables, or drop them if they were changed."""
     with _connection(url) as connection:
         _made.discard(url)
-        _end_others(connection)
+        _end_others(connection, connections.free_ones(url))
         known = _migrated.get(url)
         if known is None or known.fingerprint != _fingerprint(connection):
             _drop_all(connection)
             _migrated.pop(url, None)
             return
-        connection.execute(_CLEAR)
-        connection.execute(_migrated_dump(url, known.migrations).rows)
-        # Restarting a sequence changes the fingerprint as well.
-        _migrated[url] = known._replace(fingerprint=_fingerprint(connection))
+        connection.execute(_CLEAR + _migrated_dump(url, known.migrations).rows)
 
 
 def _fingerprint(connection: psycopg.Connection[Any]) -> str:
@@ -151,10 +160,11 @@ def _fingerprint(connection: psycopg.Connection[Any]) -> str:
     return str(found[0])
 
 
-def _end_others(connection: psycopg.Connection[Any]) -> None:
+def _end_others(connection: psycopg.Connection[Any], kept: list[int]) -> None:
     connection.execute(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL(%s::int[])",
+        [kept],
     )
 
 
@@ -169,19 +179,41 @@ def _drop_all(connection: psycopg.Connection[Any]) -> None:
 
 @cache
 def _migrated_file(migrations: Path) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "new.db")
-        upgrade(f"sqlite:///{file}", migrations)
-        return file.read_bytes()
+    def make() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "new.db")
+            upgrade(f"sqlite:///{file}", migrations)
+            return file.read_bytes()
+
+    return _made_once(f"sqlite {migrations}", make)
 
 
 def _migrated_dump(url: str, migrations: Path) -> _Dump:
     """Dump a migrated database: all statements, and those for its rows only."""
-    if migrations not in _dumps:
+
+    def make() -> _Dump:
         with new_database(url, f"dump_{new_id()}") as new:
             upgrade(new, migrations)
-            _dumps[migrations] = _Dump(_dump(new), _dump(new, "--data-only"))
+            return _Dump(_dump(new), _dump(new, "--data-only"))
+
+    if migrations not in _dumps:
+        _dumps[migrations] = _made_once(f"postgresql {migrations}", make)
     return _dumps[migrations]
+
+
+def _made_once(what: str, make: Callable[[], T]) -> T:
+    """Make this, or read what another worker has made."""
+    if not _exchange:
+        return make()
+    file = _exchange[0] / hashlib.sha256(what.encode()).hexdigest()
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            unfinished = file.with_suffix(".unfinished")  # in case this worker is killed
+            unfinished.write_bytes(pickle.dumps(make()))
+            unfinished.rename(file)
+        made: T = pickle.loads(file.read_bytes())
+    return made
 
 
 def _dump(url: str, *options: str) -> bytes:

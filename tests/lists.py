@@ -23,9 +23,12 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
 from services.auth.lifecycle.invitations import Invitations
+from services.inventory.models import JOBS as INVENTORY_JOBS
 from services.orders.models import WORK as ORDER_JOBS
+from services.support.models import WORK as TICKET_JOBS
 from shared.caller import Caller
-from shared.data.database import Database
+from shared.data.database import Database, UtcDateTime
+from shared.data.reading import Reader
 from shared.http.operations import Operation
 from shared.http.schemas import Page
 from shared.identity.tokens import admin, public
@@ -60,7 +63,7 @@ class Lists:
 
     rows: Mapping[str, Any]
     values: Mapping[str, tuple[str, ...]]
-    injected: Mapping[str, Any] = field(default_factory=dict)  # into handlers; only their methods count
+    injected: Mapping[str, Any] = field(default_factory=dict)  # into handlers, which use only methods
     for_admins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # filters by path
     only_admins: tuple[str, ...] = ()  # paths that everyone may call, but whose handlers refuse others
 
@@ -118,6 +121,11 @@ def _report_job(number: int) -> dict[str, Any]:
         "created": moment(number),
         "ended": moment(number),
     }
+
+
+def _announcement(number: int) -> dict[str, Any]:
+    given = {"audience": "all", "type": "announcement", "title": "News", "content": "News.", "expires": None}
+    return {**_report_job(number), "kind": "announcement", "subject": "all", "input": json.dumps(given)}
 
 
 def _product(number: int) -> dict[str, Any]:
@@ -296,6 +304,10 @@ def _record(number: int) -> dict[str, Any]:
 
 def _personal(number: int) -> dict[str, Any]:
     return {"seq": number, "received": moment(number), "ip": "127.0.0.1", "metadata": "{}"}
+
+
+def _hold(number: int) -> dict[str, Any]:
+    return {"user_id": row_id(number), "reason": "a case", "created": moment(number)}
 
 
 def _workspace(number: int) -> dict[str, Any]:
@@ -524,6 +536,7 @@ def _ticket(number: int) -> dict[str, Any]:
         "reopened_count": 0,
         "reply_count": 0,
         "note_count": 0,
+        "tags": "[]",
         "first_reply_told": False,
         "resolve_told": False,
         "is_overdue": is_rare,
@@ -532,6 +545,10 @@ def _ticket(number: int) -> dict[str, Any]:
         "created": moment(number),
         "updated": moment(number),
     }
+
+
+def _ticket_tag(number: int) -> dict[str, Any]:
+    return {"tag": "rare" if number < 2 * FEW else "common", "id": row_id(number)}
 
 
 def _reply(number: int) -> dict[str, Any]:
@@ -648,6 +665,7 @@ LISTS = {
             "SUPPRESSIONS": _suppression,
             "WEBHOOKS": _webhook,
             "WEBHOOK_DELIVERIES": _webhook_message,
+            "JOBS": _announcement,
         },
         {
             "unread": ("true", "false"),
@@ -663,11 +681,13 @@ LISTS = {
     "support": Lists(
         {
             "TICKETS": _ticket,
+            "TICKET_TAGS": _ticket_tag,
             "REPLIES": _reply,
             "STEPS_TAKEN": _ticket_step,
             "STAFF": _staff,
             "REVIEWS": _review,
             "REPORTS": _report,
+            "JOBS": _report_job,
         },
         {
             "status": ("resolved", "closed"),
@@ -675,20 +695,23 @@ LISTS = {
             "category": ("rare", "common"),
             "overdue": ("true", "false"),
             "assigned_to": (SMALL, LARGE),
+            "tag": ("rare", "common"),
             "user_id": (SMALL, LARGE),
             "search": ("needle", "parcel", "no"),
             "ticket_id": (row_id(FEW + 1),),
             "resource_id": (row_id(1), row_id(0)),
-            "resource_type": ("product", "product"),
+            "resource_type": ("course", "product"),
             "review_id": (row_id(FEW + 1),),
             "/reviews/moderation?status": ("hidden", "approved"),  # of this list alone
         },
         only_admins=(
             *("/reviews/moderation", "/reviews/{review_id}/reports", "/tickets/staff", "/classic/tickets"),
         ),
+        injected={"jobs": Jobs(TICKET_JOBS, {})},
+        for_admins={"/tickets": ("tag",)},
     ),
     "audit": Lists(
-        {"RECORDS": _record, "PERSONAL": _personal},
+        {"RECORDS": _record, "PERSONAL": _personal, "HOLDS": _hold},
         {
             "user_id": (SMALL, LARGE),
             "action": ("FILE_UPLOAD", "SHOW_USER"),
@@ -712,6 +735,7 @@ LISTS = {
             "COSTS": _cost,
             "SYNCS": _sync,
             "PARTS": _part,
+            "JOB_ROWS": _report_job,
         },
         {
             "state": ("ERROR", "AVAILABLE"),
@@ -739,6 +763,7 @@ LISTS = {
             "start_date": ("2024-01-01", "2999-01-01"),
             "end_date": ("2024-01-01", "2999-01-01"),
         },
+        injected={"jobs": Jobs(INVENTORY_JOBS, {}, shown=["report"])},
     ),
 }
 
@@ -814,7 +839,7 @@ def lists_of(service: str) -> list[Operation]:
 def _is_list(operation: Operation) -> bool:
     hints = _hints(operation.handler)
     answer = hints["return"]
-    if Session not in hints.values():
+    if not any(kind in (Session, Reader) for kind in hints.values()):
         return False  # the list does not come from the database, such as the files of a folder
     if get_origin(answer) is list:
         return True
@@ -897,12 +922,16 @@ def _insert(url: str, table: Table, columns: list[str], rows: Iterator[list[Any]
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
     with database.transaction() as session:
         driver: Any = session.connection().connection.driver_connection
-        driver.executemany(statement, (tuple(_as_text(value) for value in row) for row in rows))
+        times = [place for place, name in enumerate(columns) if isinstance(table.c[name].type, UtcDateTime)]
+        driver.executemany(statement, (_with_texts(row, times) for row in rows))
     database.close()
 
 
-def _as_text(value: Any) -> Any:
-    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+def _with_texts(row: list[Any], times: list[int]) -> list[Any]:
+    for place in times:
+        if row[place] is not None:
+            row[place] = row[place].isoformat(timespec="microseconds")
+    return row
 
 
 def _copy(url: str, table: Table, columns: list[str], rows: Iterator[list[Any]]) -> None:

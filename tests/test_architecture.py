@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -59,6 +60,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "shared": (
         ("__init__", "errors", "caller", "clock", "hashing", "ids", "look", "words"),
+        ("tracing",),
         ("process",),
         ("data", "pdf"),
         ("peers",),
@@ -67,6 +69,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("lists",),
         ("events",),
         ("work",),
+        ("reports",),
         ("service",),
         ("testing",),
     ),
@@ -77,9 +80,14 @@ FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 
 
-def imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Yield the full names of all modules that a file imports, anywhere in it."""
-    for node in ast.walk(tree):
+@cache
+def imported(source: str, package: str) -> frozenset[str]:
+    """Return the full names of all modules that a file imports, anywhere in it."""
+    return frozenset(_imported(source, package))
+
+
+def _imported(source: str, package: str) -> Iterator[str]:
+    for node in _nodes(source):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -91,6 +99,11 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value
+
+
+@lru_cache(maxsize=1)  # one check of a file follows the other
+def _nodes(source: str) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(source))]
 
 
 def _called(call: ast.Call) -> str:
@@ -110,7 +123,7 @@ def allowed(path: str) -> tuple[str, ...]:
 def layer_faults(path: str, source: str) -> list[str]:
     package = ".".join(path.split("/")[:-1])
     faults = []
-    for name in imported(ast.parse(source), package):
+    for name in sorted(imported(source, package)):
         ours = name.split(".")[0] in (*PARTS, "tests")
         if ours and not any(name == one or name.startswith(f"{one}.") for one in allowed(path)):
             faults.append(f"{path} imports {name}")
@@ -130,7 +143,7 @@ def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path, source in sources.items():
         package = ".".join(path.split("/")[:-1])
-        names = {_nearest(name, modules) for name in imported(ast.parse(source), package)}
+        names = {_nearest(name, modules) for name in imported(source, package)}
         found[module_of(path)] = names - {"", module_of(path)}
     return found
 
@@ -196,7 +209,7 @@ def size_faults(path: str, source: str) -> list[str]:
     lines = len(source.splitlines())
     if lines > FILE_LINES_MAX:
         faults.append(f"{path} has {lines} lines")
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1
             if length > FUNCTION_LINES_MAX:
@@ -206,17 +219,17 @@ def size_faults(path: str, source: str) -> list[str]:
 
 def service_name_faults(path: str, source: str, services: list[str]) -> list[str]:
     """List names of services in identifiers and strings; docstrings and comments are ignored."""
-    tree = ast.parse(source)
+    nodes = _nodes(source)
     said = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
     return [
         f"{path}:{getattr(node, 'lineno', 0)} names {service}"
-        for node in ast.walk(tree)
+        for node in nodes
         for text in _texts(node)
         for service in services
         if id(node) not in said and re.search(rf"\b{service}\b", text)

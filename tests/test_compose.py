@@ -1,11 +1,14 @@
 """docker-compose.yml: confinement, resource limits and networks of every container."""
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -143,6 +146,21 @@ def test_health_checks_have_timeouts_long_enough_for_a_busy_machine() -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
 def test_health_check_returns_the_result_of_readiness(status: int, code: int) -> None:
+    with responding(status, {"status": "degraded"}) as (port, asked):
+        assert check_health(PORT=str(port)) == code
+    assert asked == [("/health/ready", "localhost")]
+
+
+@pytest.mark.parametrize(("status", "code"), [("healthy", 0), ("degraded", 1)])
+def test_health_check_of_the_whole_suite_needs_every_service(status: str, code: int) -> None:
+    with responding(200, {"status": status, "services": {"auth": {"status": "healthy"}}}) as (port, asked):
+        assert check_health(GATEWAY_PORT=str(port)) == code
+    assert asked == [("/health", "localhost")]
+
+
+@contextmanager
+def responding(status: int, body: dict[str, object]) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """Serve one response, without a newline at its end; yield the port, and what was asked for."""
     asked = []
 
     class Service(BaseHTTPRequestHandler):
@@ -150,6 +168,7 @@ def test_health_check_returns_the_result_of_readiness(status: int, code: int) ->
             asked.append((self.path, self.headers["Host"]))
             self.send_response(status)
             self.end_headers()
+            self.wfile.write(json.dumps(body, separators=(",", ":")).encode())
 
         def log_message(self, *_: object) -> None:
             """Log nothing."""
@@ -157,24 +176,25 @@ def test_health_check_returns_the_result_of_readiness(status: int, code: int) ->
     with HTTPServer(("127.0.0.1", 0), Service) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        assert check_health(server.server_port) == code
-        server.shutdown()
-        thread.join()
-    assert asked == [("/health/ready", "localhost")]
+        try:
+            yield server.server_port, asked
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_health_check_fails_if_nothing_listens() -> None:
-    assert check_health(support.free_port()) == 1
+    assert check_health(PORT=str(support.free_port())) == 1
 
 
 def test_health_check_times_out_without_a_response() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        assert check_health(mute.getsockname()[1], HEALTH_SECONDS="1") == 1
+        assert check_health(PORT=str(mute.getsockname()[1]), HEALTH_SECONDS="1") == 1
 
 
-def check_health(port: int, **more: str) -> int:
+def check_health(**settings: str) -> int:
     (bash,) = support.need("bash")
-    environment = {"PATH": os.environ["PATH"], "PORT": str(port), **more}
+    environment = {"PATH": os.environ["PATH"], **settings}
     done = subprocess.run(
         [bash, str(HEALTHCHECK)], env=environment, capture_output=True, timeout=60, check=False
     )

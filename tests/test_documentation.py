@@ -74,6 +74,25 @@ def test_relative_links_and_anchors_resolve(page: Path) -> None:
     assert link_faults(page, page.read_text()) == []
 
 
+def table_faults(page: Path) -> list[str]:
+    """Return the rows that have more or fewer cells than the head of their table."""
+    faults: list[str] = []
+    columns = None
+    for line in prose(page).splitlines():
+        if not line.startswith("|"):
+            columns = None
+            continue
+        cells = re.sub(r"\\.", "", line.strip()).strip("|").count("|") + 1
+        columns = columns or cells
+        if cells != columns:
+            faults.append(line)
+    return faults
+
+
+def test_rows_of_tables_have_as_many_cells_as_their_head() -> None:
+    assert [(str(page.relative_to(ROOT)), fault) for page in PAGES for fault in table_faults(page)] == []
+
+
 @every_page
 def test_paths_named_on_a_page_exist(page: Path) -> None:
     if page.name == "CHANGELOG.md":  # older entries name files that no longer exist

@@ -11,6 +11,8 @@ from contracts.scopes import SCOPES
 from gateway.site.admin.access import SCOPE
 from shared.caller import BROAD_SCOPES, Caller
 from shared.data import migrate
+from shared.events.operations import SCOPE as EVENTS
+from shared.events.operations import event_operations
 from shared.http.endpoints import serialiser
 from shared.http.operations import Operation, Signature
 from shared.identity.tokens import admin, internal, person, person_or_nobody, public
@@ -40,8 +42,9 @@ def settings_class(program: str) -> type[ProcessSettings]:
 
 
 def operations(service: str) -> list[Operation]:
+    """Return the operations of a service, with those that the chassis adds for its events."""
     found: list[Operation] = module(service, "routes").OPERATIONS
-    return found
+    return [*found, *(event_operations(service) if hasattr(module(service, "models"), "EVENTS") else [])]
 
 
 def test_services_are_found() -> None:
@@ -187,7 +190,7 @@ def test_every_admin_operation_requires_an_admin_scope(service: str) -> None:
 
 
 def test_auth_grants_exactly_the_scopes_that_services_require() -> None:
-    demanded: set[str] = {SCOPE}
+    demanded: set[str] = {SCOPE, EVENTS}
     for service in SERVICES:
         table = module(service, "routes")
         demanded |= {one.scope for one in [*table.OPERATIONS, *getattr(table, "SOCKETS", ())] if one.scope}

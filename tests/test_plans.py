@@ -156,7 +156,7 @@ def test_every_page_and_summary_is_read_from_an_index_on_sqlite(
 
 
 def _summary_faults(database: Database, watched: Watched, question: Question) -> Iterator[str]:
-    """Yield a fault unless it is one statement that reads few more rows than it counts."""
+    """Yield a fault unless there is one statement only, which reads hardly more rows than it counts."""
     with database.transaction(write=False) as session:
         driver: Any = session.connection().connection.driver_connection
         driver.set_progress_handler(watched.step, STEPS)

@@ -22,7 +22,7 @@ SERVICES = {
     "support": {"total", "open", "in_progress", "waiting"},
     "notifications": {"total", "unread"},
     "inventory": {"workspaces", "available", "stopped", "error"},
-    "terminal": {"open"},
+    "terminal": {"total", "open"},
     "audit": {"records", "refused"},
 }
 

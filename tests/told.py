@@ -29,7 +29,7 @@ def events(database_url: str, tables: EventTables) -> list[Envelope]:
 
 
 def account_events(database_url: str, tables: EventTables) -> list[Envelope]:
-    """Return the events about accounts. A worker of auth asks for their mails at any time beside them."""
+    """Return the events about accounts, without those that ask for mails, which a worker adds later."""
     return [one for one in told(database_url, tables) if one.topic.startswith("account.")]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _STARTED = struct.Struct("=iQ")  # pid and start time, because a pid may be used again
-_READ_BYTES = 1024 * _STARTED.size  # whole messages: a pipe keeps writes as short as these together
+_READ_BYTES = 1024 * _STARTED.size  # whole messages: a pipe does not split writes as short as these
 _PARENT, _START_TIME = 1, 19  # among the fields of /proc/…/stat after the name
 _pipes: list[int] = []  # to our watchdog, if we have one
 

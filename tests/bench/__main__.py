@@ -13,6 +13,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from tests.bench.audit import main as measure_audit
 from tests.bench.events.__main__ import main as measure_events
 from tests.bench.files import main as measure_files
 from tests.bench.gateway.__main__ import main as measure_gateway
+from tests.bench.gateway.programs import Program
+from tests.bench.golang import NotBuilt
+from tests.bench.golang import service as go_service
 from tests.bench.notifications import main as measure_notifications
 from tests.bench.processes import (
     LOAD_CORE,
@@ -34,12 +38,14 @@ from tests.bench.processes import (
     stopping,
 )
 from tests.bench.terminal import main as measure_terminal
+from tests.bench.tracing import main as measure_tracing
 
 ROUNDS = 3
 SECONDS = 3
 CONNECTIONS = 32
 ORDERS_IN_LIST = 50
 ACCOUNTS = 64  # more than connections, because auth limits concurrent sign-ins per account
+GO_GOALS = {"GET /users/me": 0.35, "POST /orders": 0.25}
 ORDER = {"product_name": "Laptop", "quantity": 1, "total_price": 999.99}
 
 
@@ -65,12 +71,17 @@ class Target:
 
 @dataclass
 class Row:
-    """One row of the table: the service directly, the service through the gateway, and the peer."""
+    """One row of the table: the service directly, the service through the gateway, and the peers."""
 
     name: str
     direct: Target
     through: Target
     peer: Target
+    go: Target | None = None
+
+    @property
+    def targets(self) -> list[Target]:
+        return [self.direct, self.through, self.peer, *([self.go] if self.go else [])]
 
     def show(self) -> str:
         sides = (self.direct, self.through, self.peer)
@@ -78,12 +89,20 @@ class Row:
         ratio, through = self.direct.rate / self.peer.rate, self.through.rate / self.peer.rate
         return f"{self.name:<24}{rates}{ratio:>9.2f}{through:>9.2f}{self.peer.cost / self.direct.cost:>9.2f}"
 
+    def show_go(self, go: Target) -> str:
+        rates = "".join(f"{side.rate:>10,.0f}{side.cost:>8,.0f}" for side in (self.direct, go))
+        goal = GO_GOALS.get(self.name)
+        wanted = "" if goal is None else f"{goal:>9.2f}"
+        ratios = self.direct.rate / go.rate, go.cost / self.direct.cost
+        return f"{self.name:<24}{rates}{ratios[0]:>9.2f}{ratios[1]:>9.2f}{wanted}"
+
 
 def main() -> None:
     wrk = shutil.which("wrk")
     if wrk is None:
         sys.exit("make bench needs the load generator wrk: apt-get install wrk")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        go = _go(Path(folder), stack)
         peer = Server("tests.bench.peer", Path(folder))
         backend = Server("tests.bench.backend", Path(folder))
         suite = Suite(Path(folder), backend.url(""))
@@ -93,14 +112,22 @@ def main() -> None:
                 "peer": resident_mib(peer.pid),
             }
             everyone = [*suite.pids.values(), backend.pid, peer.pid]
-            rows = [_health_row(suite, backend, peer), *_rows(suite, peer)]
-            print(f"measuring for about {ROUNDS * len(rows) * 3 * SECONDS} s …", flush=True)
+            rows = [_health_row(suite, backend, peer), *_rows(suite, peer, go)]
+            targets = [target for row in rows for target in row.targets]
+            print(f"measuring for about {ROUNDS * len(targets) * SECONDS} s …", flush=True)
             for _ in range(ROUNDS):
-                for row in rows:
-                    for target in (row.direct, row.through, row.peer):
-                        settle(everyone)
-                        _measure(wrk, target, Path(folder))
+                for target in targets:
+                    settle(everyone)
+                    _measure(wrk, target, Path(folder))
             _print(rows, suite, peer, idle)
+
+
+def _go(folder: Path, stack: ExitStack) -> Program | None:
+    try:
+        return stack.enter_context(go_service(folder))
+    except NotBuilt as reason:
+        print(f"without the service in Go: {reason}", flush=True)
+        return None
 
 
 def _health_row(suite: Suite, backend: Server, peer: Server) -> Row:
@@ -112,7 +139,7 @@ def _health_row(suite: Suite, backend: Server, peer: Server) -> Row:
     )
 
 
-def _rows(suite: Suite, peer: Server) -> list[Row]:
+def _rows(suite: Suite, peer: Server, go: Program | None) -> list[Row]:
     accounts = [{"email": f"bench{n}@example.com", "password": "correct horse"} for n in range(ACCOUNTS)]
     ours, theirs = _registered(suite.url("auth", ""), accounts), _registered(peer.url(""), accounts)
     # One account reads and always has fifty orders; another one places new orders.
@@ -120,7 +147,7 @@ def _rows(suite: Suite, peer: Server) -> list[Row]:
     for base, token in ((suite.url("orders", ""), ours[0]), (peer.url(""), theirs[0])):
         for _ in range(ORDERS_IN_LIST):
             _send(f"{base}/orders", ORDER, token)
-    return [
+    rows = [
         _row(suite, peer, "GET /users/me", "users", "/users/me", tokens=readers),
         _row(suite, peer, "GET /orders (50 rows)", "orders", "/orders?limit=50", tokens=readers),
         _row(suite, peer, "POST /auth/login", "auth", "/auth/login", bodies=accounts),
@@ -129,6 +156,19 @@ def _rows(suite: Suite, peer: Server) -> list[Row]:
         _row(suite, peer, "POST /orders", "orders", "/orders", "/recorded", tokens=writers, bodies=[ORDER]),
         _row(suite, peer, "… peer: order only", "orders", "/orders", tokens=writers, bodies=[ORDER]),
     ]
+    if go is not None:
+        _register_in_go(go, ours[0])
+        for row, path in zip(rows, ("/users/me", "/orders?limit=50", None, "/orders"), strict=False):
+            if path is not None:
+                row.go = Target(f"{go.url}{path}", [go.pid], row.direct.token, row.direct.bodies)
+    return rows
+
+
+def _register_in_go(go: Program, token: str) -> None:
+    """Give the reader a profile and its orders."""
+    _send(f"{go.url}/register", {}, token)
+    for _ in range(ORDERS_IN_LIST):
+        _send(f"{go.url}/orders", ORDER, token)
 
 
 def _registered(base: str, accounts: Sequence[Any]) -> list[str]:
@@ -192,12 +232,23 @@ def _print(rows: list[Row], suite: Suite, peer: Server, idle: dict[str, float]) 
     print(f"{'':<24}{'':>54}{'÷ peer':>9}{'÷ peer':>9}{'peer ÷':>9}")
     for row in rows:
         print(row.show())
+    _print_go(rows)
     print(f"\n{'resident MiB':<24}{'idle':>10}{'after':>8}")
     for name, pid in {**suite.pids, "peer": peer.pid}.items():
         print(f"{name:<24}{idle[name]:>10.0f}{resident_mib(pid):>8.0f}")
     print(
         f"\n`make up` to ready, on one core: {suite.ready_seconds:.1f} s (peer: {peer.ready_seconds:.1f} s)"
     )
+
+
+def _print_go(rows: list[Row]) -> None:
+    """Compare with the service in Go, which does the same work except delivering the events."""
+    compared = [(row, row.go) for row in rows if row.go is not None]
+    if compared:
+        print(f"\n{'':<24}{'direct/s':>10}{'CPU':>8}{'Go/s':>10}{'CPU':>8}{'direct':>9}{'CPU':>9}{'goal':>9}")
+        print(f"{'':<24}{'':>36}{'÷ Go':>9}{'Go ÷':>9}")
+    for row, go in compared:
+        print(row.show_go(go))
 
 
 def _send(url: str, body: dict[str, Any], token: str | None = None) -> Any:
@@ -215,3 +266,4 @@ if __name__ == "__main__":
     measure_files()
     measure_terminal()
     measure_notifications()
+    measure_tracing()

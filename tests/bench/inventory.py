@@ -234,7 +234,7 @@ SUMS = {
     HOUR_SUMS: select(*_SOURCE, func.count(), func.sum(USAGE_MONTHS.c.hours)).group_by(*_SOURCE),
 }
 Row = dict[str, ColumnElement[Any]]  # by column; one for each WorkSpace and row of the CTE
-NUMBER = func.substr(WORKSPACES.c.id, 25)  # twelve digits, for ids that are made of it
+NUMBER = func.substr(WORKSPACES.c.id, 25)  # twelve digits, from which other ids are made
 
 
 def _usage_days() -> tuple[CTE, Row]:

@@ -1,4 +1,4 @@
-"""An upload is shown as done only when the service said that it has all of the file."""
+"""An upload is shown as done only once the service has said that it has all of the file."""
 
 import json
 import shutil

@@ -20,8 +20,8 @@ class Person:
     refresh_token: str
 
 
-async def register(client: httpx.AsyncClient) -> Person:
-    email = f"{new_id()}@example.com"
+async def register(client: httpx.AsyncClient, name: str = "") -> Person:
+    email = f"{name}{new_id()}@example.com"
     response = await client.post("/auth/register", json={"email": email, "password": PASSWORD})
     assert response.status_code == 201, response.text
     return _person(email, response.json())

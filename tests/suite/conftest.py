@@ -51,7 +51,7 @@ class Suite:
             "DATA_DIR": str(data_dir),
             "AUTH_BCRYPT_COST": "4",
             "GATEWAY_ADMIN_PORT": "0",
-            "ROUTES_FILE": str(_without_limits(data_dir)),
+            "ROUTES_FILE": str(without_limits(data_dir)),
             **ports,
             **settings,
         }
@@ -125,12 +125,12 @@ def _make_databases(data_dir: Path, settings: dict[str, str]) -> None:
         databases.migrate(url, ROOT / "services" / name / "migrations")
 
 
-def _without_limits(data_dir: Path) -> Path:
+def without_limits(data_dir: Path, root: Path = ROOT) -> Path:
     """Write the real routes with rate limits that no test reaches; tests/gateway tests the limits."""
     data_dir.mkdir(parents=True, exist_ok=True)
     file = data_dir / "routes.yaml"
     limits = re.compile(r"rate: \d+/s, burst: \d+")
-    file.write_text(limits.sub("rate: 100000/s, burst: 100000", (ROOT / "routes.yaml").read_text()))
+    file.write_text(limits.sub("rate: 100000/s, burst: 100000", (root / "routes.yaml").read_text()))
     return file
 
 

@@ -14,7 +14,7 @@ from tests.auth.oauth.support import create_client, query_of
 from tests.suite.accounts import PASSWORD, register
 from tests.suite.conftest import running_suite
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(1)]
 
 PACKAGES = ("playwright-core@1.65.1", "axe-core@4.14.1")
 SCRIPT = Path(__file__).with_name("account_browser.cjs")
@@ -41,6 +41,7 @@ async def test_user_enrols_factors_consents_ends_a_session_and_signs_out(tmp_pat
             "password": PASSWORD,
             "authorize": f"/oauth/authorize?{query_of(app, scope=scope, redirect_uri=redirect_uri)}",
             "appPort": app_port,
+            "length": support.length(1),
             "shots": os.environ.get("SHOTS", ""),
         }
         done = subprocess.run(  # noqa: ASYNC221 - nothing else runs meanwhile

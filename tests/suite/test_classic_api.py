@@ -492,7 +492,7 @@ def answer_faults(response: httpx.Response, call: Call) -> list[str]:
         is_whole = (
             response.content == b"some notes" and "attachment" in response.headers["content-disposition"]
         )
-        return [] if is_whole else ["it sends other bytes, or none to save"]
+        return [] if is_whole else ["its bytes are wrong, or not sent as an attachment"]
     body = response.json()
     shape = {"success": YES_OR_NO, "message": TEXT, "meta": META, "errors?": list, "data": dict}
     return faults_of(body, shape, "answer") + faults_of(body["data"], call.shape, "data", call.beyond)
@@ -542,7 +542,8 @@ async def prepared(caller: Caller) -> None:
     )
     assert confirmed.status_code == 200, confirmed.text
     notice = {"user_id": known["user_id"], "title": "Hello", "content": "Welcome."}
-    await made(client, "/notifications", notice, admin.headers)
+    sent = await client.post("/notifications", json=notice, headers=admin.headers)
+    assert sent.status_code == 202, sent.text
     ticket = await made(client, "/tickets", NEW_TICKET, caller.headers["user"])
     known["open_ticket"] = ticket["id"]
 
@@ -555,7 +556,7 @@ async def made(client: httpx.AsyncClient, path: str, body: Any, headers: dict[st
 
 
 async def allow_without_consent(caller: Caller) -> None:
-    """Make the app one of our own: only people who saw the page can consent to others."""
+    """Make the app one of our own: for an app of others, a person would have to consent on the page."""
     path = f"/clients/{caller.known['client']}"
     body = {**NEW_CLIENT, "is_first_party": True}
     changed = await caller.client.put(path, json=body, headers=caller.headers["admin"])

@@ -1,4 +1,4 @@
-"""Boxes beside docker-compose.yml: a shell through nginx and the gateway; the broker has a container."""
+"""Boxes beside docker-compose.yml, with the broker in a container: a shell through nginx and the gateway."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.suite.accounts import Person, register
 from tests.suite.test_containers import BUILD_SECONDS, Composed
 from tests.terminal.support import Screen
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(1, group="images")]
 
 SOCKET, USER = Path("/var/run/docker.sock"), 10001
 IMAGE = "python:3.11-slim-bookworm"

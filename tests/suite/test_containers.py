@@ -18,8 +18,10 @@ from shared.testing import bearer
 from tests import support
 from tests.suite.accounts import LAPTOP, register
 from tests.suite.conftest import ROOT
+from tests.suite.console import test_files, test_notifications, test_orders, test_tickets
+from tests.suite.console.conftest import Browser, browser_at
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(0.2, group="images")]
 
 BUILD_SECONDS = 900
 STOP_SECONDS = 35
@@ -125,19 +127,48 @@ async def test_admin_must_replace_the_generated_password_and_has_no_default_one(
             assert login.status_code == status
 
 
-async def test_events_of_auth_reach_users_through_redis(composed: Composed) -> None:
+@pytest.fixture(scope="module")
+def admin(composed: Composed) -> tuple[str, str]:
+    """Replace the generated password of the admin; return the name and the new one."""
     given = composed.secrets["ADMIN_PASSWORD"]
     credentials = {"username": "admin", "password": given, "new_password": given[::-1]}
+    httpx.post(f"{composed.url}/auth/login", json=credentials, timeout=30).raise_for_status()
+    return "admin", given[::-1]
+
+
+async def test_events_of_auth_reach_users_through_redis(composed: Composed, admin: tuple[str, str]) -> None:
+    credentials = dict(zip(("username", "password"), admin, strict=True))
     async with composed.client() as client:
         person = await register(client)
-        admin = bearer((await client.post("/auth/login", json=credentials)).json()["token"])
+        headers = bearer((await client.post("/auth/login", json=credentials)).json()["token"])
         async with asyncio.timeout(30):
-            while person.email not in (await client.get("/users", headers=admin)).text:  # noqa: ASYNC110 - other processes set no event
+            while person.email not in (await client.get("/users", headers=headers)).text:  # noqa: ASYNC110 - other processes set no event
                 await asyncio.sleep(0.2)
 
     assert composed.run("exec", "-T", "users", "python", "-m", "gatehouse", "events", "dead") == (
         "no dead letters\n"
     )
+
+
+@pytest.fixture(scope="module")
+def browser(composed: Composed, admin: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    return browser_at(composed, tmp_path_factory.mktemp("browser"), admin=admin, looks=False)
+
+
+async def test_people_order_and_admins_deliver_in_the_console_behind_nginx(browser: Browser) -> None:
+    await test_orders.test_people_order_in_the_console_and_admins_deliver(browser)
+
+
+async def test_uploads_survive_breaks_in_the_console_behind_nginx(browser: Browser, tmp_path: Path) -> None:
+    await test_files.test_people_keep_files_and_uploads_survive_breaks(browser, tmp_path)
+
+
+async def test_people_and_staff_talk_in_the_console_behind_nginx(browser: Browser) -> None:
+    await test_tickets.test_people_and_staff_talk_in_a_ticket(browser)
+
+
+async def test_people_get_notifications_in_the_console_behind_nginx(browser: Browser) -> None:
+    await test_notifications.test_people_go_from_a_notification_to_its_order(browser)
 
 
 async def test_spoofed_client_address_is_not_logged(composed: Composed) -> None:

@@ -49,7 +49,7 @@ async def test_stopped_service_is_named_within_half_a_second(suite: Suite) -> No
 
 
 async def _complete(client: httpx.AsyncClient, person: Person) -> dict[str, Any]:
-    """Return a person's summary once no service was late, which is kept for ten seconds."""
+    """Return a person's summary in which no service was late; the service keeps it for ten seconds."""
     summary: dict[str, Any] = {}
 
     async def is_complete() -> bool:

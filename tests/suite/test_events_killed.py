@@ -18,7 +18,7 @@ from shared.ids import new_id
 from tests import support
 from tests.shared.events.stage import Player, Stage, stage
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(0.5)]
 
 SECONDS = support.length(15)
 PROGRESS_SECONDS = 30
@@ -60,7 +60,7 @@ def test_no_event_is_lost_or_applied_twice_when_processes_are_killed(
 
 
 def _kill_at_random(playing: Stage, redis: support.RedisServer | None) -> Counter[str]:
-    """Kill all processes in turn, in random order, each after events are applied again."""
+    """Kill all processes in turn, in random order. Before each kill, wait until more events are applied."""
     kills: Counter[str] = Counter()
     victims: list[Player | support.RedisServer] = [*playing.players, *([redis] if redis else [])]
     deadline = time.monotonic() + SECONDS

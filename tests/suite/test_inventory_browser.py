@@ -21,7 +21,7 @@ from tests.shared.test_workbooks import read
 from tests.suite.conftest import ROOT, Suite, running_suite
 from tests.suite.test_inventory_interface import SECRET, WRONG
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(1.5)]
 
 PACKAGE = "playwright-core@1.65.1"
 SCRIPT = Path(__file__).with_name("inventory_browser.cjs")

@@ -1,4 +1,4 @@
-"""The way of the inventory's first web interface through the gateway, with its own requests, in demo mode."""
+"""The requests of the inventory's first web interface, page by page, through the gateway and in demo mode."""
 
 import asyncio
 import csv
@@ -12,7 +12,7 @@ import pytest
 from shared.testing import bearer
 from tests.suite.conftest import Suite, running_suite
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(1)]
 
 SECONDS = 180
 WRONG = {"name": "wrong", "region": "eu-central-1", "accessKeyId": "AKIAWRONG00000000000"}

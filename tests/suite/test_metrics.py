@@ -18,7 +18,7 @@ from tests import support
 from tests.suite.accounts import LAPTOP, PASSWORD, register
 from tests.suite.conftest import ROOT, Suite, running_suite
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(1)]
 
 TOKEN = "5f1d7a84e0c9423b8f60a7d219ec3b55"
 FOLDER = ROOT / "deploy" / "prometheus"

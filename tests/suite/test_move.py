@@ -11,7 +11,7 @@ import pytest
 from tests.suite.accounts import LAPTOP, register, sign_in_admin
 from tests.suite.conftest import ROOT, Suite, postgresql_databases, running_suite
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.long(1)]
 
 MOVED = ("orders", "audit", "auth", "users")
 SECONDS = 120

@@ -38,13 +38,17 @@ class Edge:
 
 
 @contextmanager
-def nginx(folder: Path, gateway_port: int, *, https: bool = False) -> Iterator[Edge]:
+def nginx(folder: Path, *gateway_ports: int, https: bool = False) -> Iterator[Edge]:
     """Run nginx with the configuration of the containers; for HTTPS, with a pair in the folder."""
     (program,) = support.need("nginx")
     port, log, tls_port = support.free_port(), folder / "access", support.free_port()
     log.touch()
     config = (ROOT / "nginx" / "nginx.conf").read_text()
-    config = re.sub(r"server gateway[\w-]*:8000", f"server 127.0.0.1:{gateway_port}", config)
+    config = re.sub(
+        r"server gateway[\w-]*:8000 ([^;]*;)",
+        lambda found: " ".join(f"server 127.0.0.1:{number} {found[1]}" for number in gateway_ports),
+        config,
+    )
     for before, after in (
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("/tmp/", f"{folder}/"),
@@ -170,7 +174,7 @@ def test_responses_of_the_gateway_pass_unchanged(tmp_path: Path) -> None:
 
 
 class SlowGateway(http.server.BaseHTTPRequestHandler):
-    """Says how it was asked, once it may."""
+    """Says by which scheme the client asked; a request for /slow waits until it may be answered."""
 
     protocol_version = "HTTP/1.1"
     asked, may_answer = threading.Event(), threading.Event()

@@ -6,11 +6,16 @@ from typing import Any, cast
 
 import pytest
 
+from tests import longest
 from tests.suite import conftest
 
 
 def test_tests_that_share_a_suite_run_one_after_another(request: pytest.FixtureRequest) -> None:
-    ours = [item for item in request.session.items if conftest.FOLDER in item.path.parents]
+    ours = [
+        item
+        for item in request.session.items
+        if conftest.FOLDER in item.path.parents and not longest.minutes(item)
+    ]
     databases = [database for database, _ in groupby(map(conftest.shared_by, ours))]
 
     assert databases == sorted(set(databases), key=conftest.ORDER.index)

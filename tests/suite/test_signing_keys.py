@@ -56,7 +56,8 @@ async def test_keys_are_rotated_and_killed_while_the_suite_runs(each_suite: Suit
         assert await accepted_everywhere(client, each_suite, after)
         assert await let_in_everywhere(client, each_suite, before.headers)
 
-        await asyncio.to_thread(command, each_suite, "kill", old)
+        said = await asyncio.to_thread(command, each_suite, "kill", old)
+        assert "the gateway and the services refuse its tokens\n" in said
         assert max(await refused_everywhere(client, each_suite, before.headers)) < PROMISED_SECONDS
         assert await let_in_everywhere(client, each_suite, after)
         assert (await browser.get("/orders")).status_code == 200

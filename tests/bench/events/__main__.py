@@ -13,23 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jwt
 
 from shared.ids import new_id
+from tests.bench.events.servers import running, sink
 from tests.bench.processes import (
     JWT_SECRET,
     LOAD_CORE,
-    SERVER_CORE,
     Server,
     cpu_seconds,
     on_core,
     settle,
-    stopping,
 )
 
 ROUNDS = 15
@@ -54,9 +52,10 @@ def main() -> None:
         sys.exit("make bench needs the load generator wrk: apt-get install wrk")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        sink = stack.enter_context(_running("tests.bench.events.sink", folder, core=LOAD_CORE))
-        silent = stack.enter_context(_running("tests.bench.events.silent_orders", folder / "silent"))
-        telling = stack.enter_context(_running("services.orders", folder / "telling", AUDIT_URL=sink.url("")))
+        all_events = stack.enter_context(sink(folder)).url("")
+        subscribers = {"AUDIT_URL": all_events, "NOTIFICATIONS_URL": all_events}
+        silent = stack.enter_context(running("tests.bench.events.silent_orders", folder / "silent"))
+        telling = stack.enter_context(running("services.orders", folder / "telling", **subscribers))
         sides = [Side("without events", silent), Side("with events", telling)]
         script = _script(folder)
         print(f"measuring for about {4 * ROUNDS * SECONDS} s …", flush=True)
@@ -68,15 +67,6 @@ def main() -> None:
                 side.rates.append(rate)
                 side.costs.append(cost)
         _print(sides)
-
-
-@contextmanager
-def _running(module: str, data_dir: Path, *, core: str = SERVER_CORE, **options: str) -> Iterator[Server]:
-    data_dir.mkdir(exist_ok=True)
-    where: dict[str, str] = {"DATABASE_URL": f"sqlite:///{data_dir}/orders.db", "LOG_FORMAT": "json"}
-    server = Server(module, data_dir, core=core, port=0, **where, **options)
-    with stopping(server):
-        yield server
 
 
 def _script(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from sqlmodel import Session
 from starlette.applications import Starlette
 
+from services.orders.handlers import orders
 from services.orders.models import IDEMPOTENCY
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
@@ -27,7 +28,7 @@ def create_app(settings: Settings) -> Starlette:
     database.session_info[OUTBOX] = Nowhere()
     return create_service(
         settings,
-        [replace(one, recorded=False) for one in OPERATIONS if one.idempotent],  # placing an order
+        [replace(one, recorded=False) for one in OPERATIONS if one.handler is orders.place_order],
         client=HttpClient(),
         database=database,
         idempotency=IDEMPOTENCY,

@@ -20,6 +20,7 @@ from shared.process.observe import configure_logging
 from shared.testing import TEST_JWT_SECRET, token
 from tests.gateway.in_process import InMemory
 
+COOKIE = "0123456789abcdef0123456789abcdef"
 CLIENTS = 32
 PATHS = 100
 SECONDS = 4.0
@@ -84,17 +85,22 @@ class Load:
 
 
 def requests_of(kind: str) -> list[bytes]:
-    """Return what a client sends: always the same, with varied paths, or as a browser does."""
+    """Return what a client sends: always the same, with varied paths, as a browser does, or with a cookie."""
     more = BROWSER if kind == "browser" else ""
+    credential = (
+        f"Cookie: session={COOKIE}" if kind == "cookie" else f"Authorization: Bearer {token('bench')}"
+    )
     paths = ["/orders/me"] if kind == "same" else [f"/orders/{k * 7919}/x?page={k}" for k in range(PATHS)]
-    tail = f"HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nAuthorization: Bearer {token('bench')}\r\n{more}\r\n"
+    tail = f"HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n{credential}\r\n{more}\r\n"
     return [f"GET {path} {tail}".encode() for path in paths]
 
 
 async def _measure(settings: Settings) -> None:
     table = first_table(settings)
-    for kind in ("same", "varied", "browser"):
-        load = Load(InMemory(settings, table), requests_of(kind))
+    for kind in ("same", "varied", "browser", "cookie"):
+        running = InMemory(settings, table)
+        running.gateway.exchange.keep(COOKIE.encode(), token("bench"), time.monotonic() + 3600)
+        load = Load(running, requests_of(kind))
         await load.warm_up()
         costs: list[float] = []
         end = time.monotonic() + SECONDS

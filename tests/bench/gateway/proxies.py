@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.testing import TEST_JWT_SECRET
+from tests.bench import golang
 from tests.bench.gateway.programs import Program, python
 from tests.bench.processes import LOAD_CORE, ROOT, SERVER_CORE
 from tests.support import free_port
 
 NODE = Path(__file__).parent / "node"
-GO = Path(__file__).parents[1] / "go"
 INSTALL_SECONDS = 300
 KEEP_ALIVE_REQUESTS = 1_000_000_000
 GIB = 1 << 30
@@ -178,20 +178,11 @@ http://127.0.0.1:{port} {{
 
 def go_gateway(stage: Stage) -> Program:
     """Start a gateway in Go with a policy of each kind: token, rate limit, metrics, access line."""
-    go = _installed("go")
     program = stage.folder / "go-gateway"
-    environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
     try:
-        subprocess.run(
-            [go, "build", "-o", str(program), "."],
-            cwd=GO,
-            env=environment,
-            check=True,
-            capture_output=True,
-            timeout=INSTALL_SECONDS,
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise Missing(f"go build failed in {GO}: {error}") from error
+        golang.build(golang.SOURCE, program)
+    except golang.NotBuilt as error:
+        raise Missing(str(error)) from error
     settings = {"BACKEND": stage.backend.url, "JWT_SECRET": TEST_JWT_SECRET, "GOMAXPROCS": "1"}
     return Program(GO_GATEWAY, SERVER_CORE, [str(program)], stage.folder / "go.log", free_port(), settings)
 

@@ -148,7 +148,7 @@ def show(figures: dict[str, Figures], missing: dict[str, str]) -> None:
         )
     for name, reason in missing.items():
         print(f"{name:<20}  left out: {reason}")
-    print(f"* half its maximum exceeds the pacing limit of {PACED_RATE_MAX:,} requests per second")
+    print(f"* half of the proxy's maximum exceeds the pacing limit of {PACED_RATE_MAX:,} requests per second")
     others = statistics.median([share for each in figures.values() for share in each.others] or [0.0])
     if others > OTHERS_MAX:
         print(f"Other processes used {others:.0%} of the proxies' core during the run: compare only CPU µs.")

@@ -247,7 +247,7 @@ async def _until_closed(socket: ClientConnection) -> None:
 
 
 async def _of_key(suite: Suite, stage: Stage, *, restart: bool = False) -> float:
-    """Kill the key that signs, by the command; it reports this once the change is committed."""
+    """Kill the signing key with the command, which reports this once the change is committed."""
     case = await logout(stage)
     await _accepted(stage, case)
     (key,) = (await stage.client.get("/.well-known/jwks.json")).json()["keys"]
