@@ -1,5 +1,6 @@
 """A real small disk that fills up: new data is refused in time, the rest works, and the service recovers."""
 
+import errno
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,8 +60,19 @@ def fill_up(folder: Path, left: int) -> Path:
     """Fill the disk as other programs do, for example with logs."""
     ballast = folder / "ballast"
     with ballast.open("ab") as file:
-        os.posix_fallocate(file.fileno(), 0, file.tell() + free(folder) - left)
+        assert support.eventually(lambda: taken(file.fileno(), free(folder) - left), seconds=10)
     return ballast
+
+
+def taken(file: int, size: int) -> bool:
+    """Return False if the service wrote something since the size was measured."""
+    try:
+        os.posix_fallocate(file, 0, os.fstat(file).st_size + size)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True
 
 
 async def ready(files: httpx.AsyncClient) -> tuple[int, str, dict[str, str]]:

@@ -69,8 +69,9 @@ class Container:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 
-    def wait_until_healthy(self) -> None:
-        healthy = f"docker inspect --format '{{{{.State.Health.Status}}}}' {self.name}"
+    def wait_until_healthy(self, name: str = "") -> None:
+        """Wait for all services: the gateway alone is ready earlier."""
+        healthy = f"docker inspect --format '{{{{.State.Health.Status}}}}' {name or self.name}"
         assert support.eventually(lambda: self.run(healthy) == "healthy", seconds=START_SECONDS), self.logs()
 
     def journey(self) -> list[Any]:
@@ -83,8 +84,9 @@ class Container:
         return httpx.post(f"{self.url}/auth/login", json={"username": name, "password": password}, timeout=30)
 
     def orders(self) -> list[dict[str, object]]:
-        token = self.sign_in("user@example.com", PASSWORD).json()["token"]
-        headers = {"Authorization": f"Bearer {token}"}
+        signed_in = self.sign_in("user@example.com", PASSWORD)
+        assert signed_in.status_code == 200, signed_in.text
+        headers = {"Authorization": f"Bearer {signed_in.json()['token']}"}
         listed = httpx.get(f"{self.url}/orders", headers=headers, timeout=30)
         assert listed.status_code == 200, listed.text
         found: list[dict[str, object]] = listed.json()
@@ -150,20 +152,13 @@ def test_backup_of_a_container_is_restored_into_a_new_volume_with_its_secrets(co
                 f"docker run --detach --name {other} --read-only --tmpfs /tmp --cap-drop ALL --security-opt "
                 f"no-new-privileges -p 127.0.0.1:{container.port}:8080 -v {volume}:/data {container.name}"
             )
-            assert support.eventually(lambda: is_ready(container.url), seconds=START_SECONDS)
+            container.wait_until_healthy(other)
             assert container.orders() == before
         finally:
             for command in ("rm --force --volumes", "volume rm --force"):
                 subprocess.run([container.docker, *command.split(), other], capture_output=True, check=False)
             container.run(container.again)
             container.wait_until_healthy()
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_folder_that_the_user_cannot_write_to_is_named(container: Container) -> None:
