@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,7 +273,7 @@ class Outbound:
 
             network = GuardedNetwork(self._settings.outbound_networks, private_only=scheme == "http")
             pool = httpcore.AsyncConnectionPool(
-                ssl_context=tls_context(self._settings),
+                ssl_context=tls_context(self._settings, "http"),
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=PER_HOST_MAX,
                 keepalive_expiry=5.0,
@@ -282,15 +283,25 @@ class Outbound:
         return self._doors[scheme]
 
 
-def tls_context(settings: OutboundSettings) -> ssl.SSLContext:
-    """Return the context that checks the certificates and names of strangers."""
+def tls_context(settings: OutboundSettings, protocol: str) -> ssl.SSLContext:
+    """Return the context that checks the certificates and names of strangers.
+
+    Each protocol has its own, because that of HTTP also holds what HTTP negotiates (ALPN).
+    """
+    file = settings.outbound_ca_file
+    return _tls_context(protocol, file, file and file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _tls_context(_protocol: str, ca_file: Path | None, _changed_at: int | None) -> ssl.SSLContext:
+    """Read all certificates, which takes more CPU time than a hundred requests."""
     import httpcore
 
-    if settings.outbound_ca_file is None:
+    if ca_file is None:
         return httpcore.default_ssl_context()
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificates and names by default
     trust.load_default_certs()
-    trust.load_verify_locations(settings.outbound_ca_file)
+    trust.load_verify_locations(ca_file)
     return trust
 
 

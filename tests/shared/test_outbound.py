@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -441,6 +442,17 @@ class TestTls:
             async with asyncio.timeout(SECONDS):
                 await closed.wait()
         assert reason in ("late", "busy")
+
+
+def test_certificates_are_read_once_until_the_file_changes(tmp_path: Path) -> None:
+    file, _ = certificate(tmp_path, "localhost")
+    chosen = settings(tmp_path, outbound_ca_file=file)
+    first = outbound.tls_context(chosen, "http")
+    assert outbound.tls_context(chosen, "http") is first
+    assert outbound.tls_context(chosen, "ldap") is not first  # which must not negotiate HTTP
+    changed = file.stat().st_mtime + 1
+    os.utime(file, (changed, changed))
+    assert outbound.tls_context(chosen, "http") is not first
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:

@@ -127,7 +127,7 @@ async def connected(
     """Connect with TLS within a time limit; raises LdapFailed for every failure, then and later."""
     parts = urlsplit(url)
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
-    trust, directory = tls_context(settings), None
+    trust, directory = tls_context(settings, "ldap"), None
     try:
         async with asyncio.timeout(seconds):
             async with asyncio.timeout(SECONDS_MAX):
