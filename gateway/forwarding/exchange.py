@@ -15,7 +15,7 @@ from gateway.forwarding.admission import DECISIONS, DECISIONS_IF_KNOWN, Wait, co
 from gateway.forwarding.enveloped_answer import EnvelopedAnswer, may_wrap
 from gateway.forwarding.relay import Relay, may_switch
 from gateway.forwarding.transfer import ClientSide, Transfer
-from gateway.http.headers import AnswerFields, Header, Request
+from gateway.http.headers import AnswerFields, Header, Request, is_event_stream
 from gateway.routing.table import Match
 from gateway.upstream.connection import UpstreamConnection
 
@@ -34,7 +34,7 @@ class Exchange(Transfer):
     """
 
     __slots__ = """
-        _answer_chunked _begun _continue_sent _envelope _held _sent _to_client deadline is_collecting
+        _answer_chunked _begun _continue_sent _envelope _headers _held _sent _to_client deadline is_collecting
     """.split()
 
     def __init__(self, client: ClientSide, request: Request, match: Match, *, keep_alive: bool) -> None:
@@ -45,6 +45,7 @@ class Exchange(Transfer):
         self._sent: list[bytes] = []  # kept for a retry, while it is small
         self._to_client: list[bytes] = []  # sent when the read ends; until then, a refusal can replace it
         self._envelope: EnvelopedAnswer | None = None
+        self._headers: AnswerFields | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
     # The request, called by the client's connection.
@@ -156,11 +157,13 @@ class Exchange(Transfer):
         return b"expect" in self.fields.seen and not self.received_bytes and not self._continue_sent
 
     def client_gone(self) -> None:
-        if not self.response_complete:
+        if self.response_complete:
+            return
+        if not is_event_stream(self._headers):  # a stream of events only ends when the client leaves
             self.failure = errors.CLIENT_GONE
             self.status = self.status or errors.CLIENT_GONE.status
-            self._drop_upstream()
-            self._over()
+        self._drop_upstream()
+        self._over()
 
     # Sending to the target.
 
@@ -207,6 +210,7 @@ class Exchange(Transfer):
             self.upstream_invalid()
             return
         self._answer_begins(status)
+        self._headers = fields
         if self.policy.changes_answers:
             fields = AnswerFields(heads.changed_answer(self, fields.headers))
         alias = self.match.alias

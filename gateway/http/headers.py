@@ -167,6 +167,12 @@ def answer_rule(name: bytes) -> int:
     return PASS_LINK if name in (b"location", b"link") else PASS
 
 
+def is_event_stream(fields: AnswerFields | None) -> bool:
+    """Whether a response consists of server-sent events."""
+    types = [value for name, value in fields.headers if name == b"content-type"] if fields else []
+    return any(value.partition(b";")[0].strip().lower() == b"text/event-stream" for value in types)
+
+
 def trace_parent(value: bytes | None) -> bytes:
     """Return the caller's trace if it is well-formed, otherwise a new one."""
     if value is not None and TRACEPARENT.fullmatch(value):

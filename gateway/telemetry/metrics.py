@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.errors import CLIENT_STALLED
+from gateway.errors import CLIENT_GONE, CLIENT_STALLED
 from gateway.request import RequestState
 from gateway.telemetry.tally import Tally
 from gateway.telemetry.tracing import end
@@ -49,7 +49,8 @@ HEALTHY = Gauge(
     multiprocess_mode="livemin",
 )
 
-# The latest failures, for the admin listener.
+# The latest failures, for the admin listener. Clients that leave are counted and logged only: browsers leave
+# whenever somebody opens another page, and would push everything else out.
 RECENT: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT_MAX)
 
 _tallies: dict[tuple[str, bytes, int], Tally] = {}
@@ -67,7 +68,7 @@ def record(request: RequestState) -> None:
     failure = request.failure
     if failure is not None:
         REFUSALS.labels(name, failure.code, failure.phase).inc()
-    if failure is not None or request.status >= 500:
+    if (failure is not None or request.status >= 500) and failure is not CLIENT_GONE:
         _remember(request, name)
     if SWITCH.tracing is not None:
         end(request, SWITCH.tracing)

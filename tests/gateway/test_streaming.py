@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.telemetry import metrics
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, Wire, eventually
@@ -136,6 +138,43 @@ async def test_client_that_disconnects_ends_the_request(
         await wire.close()
         await backend.lost.wait()
     await eventually(lambda: not gateway.state.open)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        ("Content-Type: Text/Event-Stream; charset=utf-8", 200, None),
+        ("Content-Type: text/plain", 200, "client_gone"),
+        ("", 499, "client_gone"),
+    ],
+    ids=["stream", "download", "waiting"],
+)
+async def test_client_that_leaves_is_no_error_of_the_gateway(
+    start_gateway: Start, start_backend: StartBackend, answer: str, status: int, code: str | None
+) -> None:
+    async def never_ends(conversation: Conversation) -> None:
+        await conversation.head()
+        if answer:
+            await conversation.send(f"HTTP/1.1 200 OK\r\n{answer}\r\n\r\ndata: 1\n\n")
+        await conversation.reader.read()
+
+    backend = await start_backend(never_ends)
+    gateway = await start_gateway(_route(backend, "body_max: 10"))
+    metrics.RECENT.clear()
+    wire = await gateway.connect()
+    with capture_logs() as lines:
+        await wire.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n")
+        if answer:
+            assert (await wire.head()).status == 200
+        else:
+            await eventually(lambda: bool(gateway.state.open))
+        await wire.close()
+        await eventually(lambda: any(line["event"] == "request" for line in lines))
+    (access,) = [line for line in lines if line["event"] == "request"]
+
+    assert (access["status"], access.get("code")) == (status, code)
+    assert (await gateway.request("POST", "/open", body=b"too much for it")).status == 413
+    assert [one["status"] for one in metrics.RECENT] == [413]
 
 
 async def test_backend_that_dies_in_the_body_cuts_the_response(
