@@ -56,6 +56,7 @@ from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.data.sealed import Sealer
 from shared.events import Events
+from shared.http.idempotency import IdempotencyStore
 from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient
 from shared.process.proxies import Proxies
@@ -66,10 +67,8 @@ LINKS_TIDIED_SECONDS = 600.0
 
 
 def create_app(settings: Settings) -> Starlette:
-    client = HttpClient()
-    database = Database(settings.database_url, settings.database_pool)
-    keys = SigningKeys(settings, database)
-    passwords = Passwords(settings.bcrypt_cost)
+    client, database = HttpClient(), Database(settings.database_url, settings.database_pool)
+    keys, passwords = SigningKeys(settings, database), Passwords(settings.bcrypt_cost)
     devices, proxies = Devices(settings), Proxies(settings.trusted_proxies)
     # Keys and revocations are local, so the service does not request them from itself over HTTP.
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
@@ -77,6 +76,7 @@ def create_app(settings: Settings) -> Starlette:
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
     sealer = Sealer(settings.service, [settings.key_secret.get_secret_value()])
     factors = Factors(sealer, offers_duo=settings.has_duo)
+    responses = IDEMPOTENCY.sealed_by(sealer)  # the first response shows a token or a secret
     issuer, browsers = Issuer(settings, keys, tokens), BrowserSessions(settings, sessions)
     own_password = OwnPassword(database, passwords, sessions)
     life = _life_of_accounts(settings, own_password, factors, devices, proxies)
@@ -87,12 +87,13 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=client,
         database=database,
-        idempotency=IDEMPOTENCY.sealed_by(sealer),  # the first response shows a token
+        idempotency=responses,
         provide={
             AccessTokens: tokens,
             BrowserSessions: browsers,
             Devices: devices,
             Factors: factors,
+            IdempotencyStore: responses,
             Issuer: issuer,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations

@@ -1,5 +1,6 @@
 """The account pages, as a browser without scripts uses them."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from services.auth.app import create_app
-from services.auth.models import EVENTS, AccessKey, LoginSession
+from services.auth.models import EVENTS, IDEMPOTENCY, AccessKey, LoginSession
 from services.auth.settings import Settings
 from shared.testing import bearer, internal_token, running
 from tests.auth.browser import ACCOUNT, exchanged, field, living_sessions, post
@@ -218,9 +219,7 @@ async def test_token_is_created_shown_once_and_revoked(auth: httpx.AsyncClient, 
     nothing = await post(auth, path, name="nightly", days="30")
     unknown = await post(auth, path, **form | {"scope admin:all": "on"})
     made = await post(auth, path, **form)
-    found = re.search(r'value="(gatehouse_pat_[^"]+)"', made.text)
-    assert found is not None, made.text
-    exchange = {"credential": found[1]}
+    exchange = {"credential": token_in(made)}
     used = await auth.post("/internal/exchange", json=exchange, headers=internal)
     page = await auth.get(path)
 
@@ -235,6 +234,37 @@ async def test_token_is_created_shown_once_and_revoked(auth: httpx.AsyncClient, 
     assert revoked.headers["location"] == f"{path}?done=token"
     assert (await auth.post("/internal/exchange", json=exchange, headers=internal)).status_code == 404
     assert "No tokens" in (await auth.get(path)).text
+
+
+async def test_form_that_is_sent_again_creates_one_token(auth: httpx.AsyncClient, database_url: str) -> None:
+    await signed_in_browser(auth)
+    path = f"{ACCOUNT}/tokens"
+    first_page, second_page = await auth.get(path), await auth.get(path)
+    form = {"name": "nightly", "scope account:read": "on", "days": "30", "key": field(first_page, "key")}
+    once, twice = await asyncio.gather(post(auth, path, **form), post(auth, path, **form))
+    later = await post(auth, path, **form)
+    changed = await post(auth, path, **form | {"name": "weekly"})
+    corrected = await post(auth, path, **form | {"name": "weekly", "key": field(changed, "key")})
+    too_long = await post(auth, path, **form | {"key": "k" * 256})
+    shown = [token_in(one) for one in (once, twice, later, corrected)]
+
+    assert field(second_page, "key") != form["key"]
+    assert shown[0] == shown[1] == shown[2] != shown[3]
+    assert changed.status_code == 422
+    assert "has already created a token" in changed.text
+    assert too_long.status_code == 400
+    assert sorted(one["name"] for one in rows(database_url, AccessKey)) == ["nightly", "weekly"]
+    made = [one for one in records(database_url, EVENTS) if one["action"] == "CREATE_ACCESS_KEY"]
+    assert [one["outcome"] for one in made].count("success") == 2
+    kept = str(rows(database_url, IDEMPOTENCY.table))
+    assert ("s1." in kept, "gatehouse_pat_" in kept) == (True, False), "what is kept is sealed"
+
+
+def token_in(page: httpx.Response) -> str:
+    """Return the new token that a page shows."""
+    found = re.search(r'value="(gatehouse_pat_[^"]+)"', page.text)
+    assert found is not None, page.text
+    return found[1]
 
 
 async def test_account_is_deleted_if_the_password_is_correct(

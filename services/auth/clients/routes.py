@@ -20,6 +20,7 @@ OPERATIONS = [
         step_up=RECENT,
         status=201,
         location="/clients/{id}",
+        idempotent=True,
     ),
     Operation("GET", _CLIENTS, handlers.list_clients, access=admin, scope=_SCOPE),
     Operation("GET", _CLIENT, handlers.show_client, access=admin, scope=_SCOPE),

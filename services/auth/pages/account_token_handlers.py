@@ -1,7 +1,10 @@
 """The handlers of the account page for personal access tokens."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from sqlmodel import Session
 from starlette.responses import Response
@@ -10,7 +13,7 @@ from services.auth.access_keys.access_keys import keys_of, make_key, revoke_key
 from services.auth.access_keys.schemas import CreateAccessKey, NewAccessKeyOut
 from services.auth.clients.scopes import OF_KEYS, SCOPES, STRONG
 from services.auth.models import Account, Role
-from services.auth.pages.forms import REFUSALS, id_of, read_as
+from services.auth.pages.forms import REFUSALS, FormFault, id_of, read_as
 from services.auth.pages.visit import ACCOUNT, Visit, page
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.browser import SignedInBrowser
@@ -18,11 +21,15 @@ from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.tokens import factors_of
 from shared.clock import now
 from shared.errors import NotFound
+from shared.http.idempotency import IdempotencyKey, IdempotencyStore, KeyReused, Reply
+from shared.ids import new_id
 from shared.lists.pagination import PageQuery
 
 TOKENS = f"{ACCOUNT}/tokens"
 OF_STAFF = "admin:support"  # support staff are often no admins, and auth does not know who they are
 SCOPE_FIELD = "scope "  # followed by the scope; each checkbox is a field of its own
+FORM = "create_token_by_form"
+ALREADY_SENT = "This form has already created a token, which is in the list. Send it again for another one."
 DAYS = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "One year", "": "Never"}
 
 
@@ -35,14 +42,15 @@ async def show_tokens(visit: Visit) -> Response:
 
 
 @page
-async def create_token_by_form(visit: Visit, sessions: Sessions) -> Response:
-    """Create a personal access token, which is shown only this once."""
+async def create_token_by_form(visit: Visit, sessions: Sessions, responses: IdempotencyStore) -> Response:
+    """Create a personal access token. Only the same form, sent again, shows it again."""
     form = await visit.form()
     browser = await visit.signed_in_recently(TOKENS)
     account = browser.account
     try:
         body = read_as(CreateAccessKey, _wanted(form))
-        made = await visit.run(_make, visit, browser, body, sessions)
+        work = partial(_make, visit, browser, body, sessions)
+        made = await visit.run(_once, work, visit, responses, _key_of(form, account.id))
     except REFUSALS as error:
         values = await _values_of(visit, account, form)
         return await visit.account_again("account_tokens", browser, error, made=None, **values)
@@ -50,8 +58,39 @@ async def create_token_by_form(visit: Visit, sessions: Sessions) -> Response:
     return visit.account_page("account_tokens", browser, made=made, fault=None, **values)
 
 
+def _key_of(form: dict[str, str], account_id: str) -> IdempotencyKey | None:
+    """Return the key that the page has put into the form: a form that is sent again creates one token."""
+    key = form.get("key")
+    if not key:
+        return None
+    fields = urlencode(sorted((name, text) for name, text in form.items() if name != "key"))
+    return IdempotencyKey.parse(key, caller_id=account_id, operation=FORM, request=fields.encode())
+
+
+def _once(
+    session: Session,
+    work: Callable[[Session], NewAccessKeyOut],
+    visit: Visit,
+    responses: IdempotencyStore,
+    key: IdempotencyKey | None,
+) -> NewAccessKeyOut:
+    """Do the work, or return what it has returned for the same form before."""
+    if key is None:
+        return work(session)
+    try:
+        kept = responses.claim(session, key)
+    except KeyReused as error:
+        raise FormFault(ALREADY_SENT) from error
+    if kept is not None:
+        visit.trail.is_written = True  # recorded with the token already
+        return NewAccessKeyOut.model_validate_json(kept.body)
+    made = work(session)
+    responses.keep(session, key, Reply(201, (), made.model_dump_json().encode()))
+    return made
+
+
 def _make(
-    session: Session, visit: Visit, browser: SignedInBrowser, body: CreateAccessKey, sessions: Sessions
+    visit: Visit, browser: SignedInBrowser, body: CreateAccessKey, sessions: Sessions, session: Session
 ) -> NewAccessKeyOut:
     owner = sessions.locked_account_in(session, browser.account.id, browser.session_id)
     made = make_key(session, owner.id, body, factors_of(browser.amr), visit.trail)
@@ -97,6 +136,7 @@ async def _values_of(visit: Visit, account: Account, typed: dict[str, str]) -> d
     return {
         "keys": listed.items,
         "now": now(),
+        "key": new_id(),
         "name": typed.get("name", "")[:100],
         "days": typed.get("days", "90"),
         "choices": DAYS,
