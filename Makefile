@@ -53,8 +53,8 @@ bench: .venv/ready-dev ## Measure speed and memory against a FastAPI peer and ot
 bench-gateway: .venv/ready-dev ## Only the gateway, against nginx, HAProxy, Caddy and others
 	$(BIN)/python -m tests.bench.gateway
 
-chaos: .venv/ready-dev ## Break every part of a suite under load for ten minutes, then reconcile: make chaos LENGTH=60s SEED=4
-	$(BIN)/python -m tests.chaos $(if $(filter-out file default,$(origin LENGTH)),--length $(LENGTH)) $(if $(SEED),--seed $(SEED))
+chaos: .venv/ready-dev ## Break every part of a suite under load for ten minutes, then reconcile: make chaos LENGTH=60s SEED=4 DATABASE=sqlite
+	$(BIN)/python -m tests.chaos $(if $(filter-out file default,$(origin LENGTH)),--length $(LENGTH)) $(if $(SEED),--seed $(SEED)) $(if $(DATABASE),--database $(DATABASE))
 
 env: .venv/ready ## Write .env with fresh secrets, for docker-compose; CERTIFICATE=localhost adds a self-signed pair in tls/
 	@$(BIN)/python -m gatehouse env $(if $(CERTIFICATE),--certificate $(CERTIFICATE))

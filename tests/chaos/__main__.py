@@ -2,10 +2,10 @@
 
 Then what the suite acknowledged is compared with what it did.
 
-    python -m tests.chaos --length 10m --seed 4
+    python -m tests.chaos --length 10m --seed 4 --database sqlite
 
-Everything runs on loopback, in servers of its own, and ends by itself. The exit code is 1 if anything was
-lost or happened twice, or if the suite did not recover from a fault.
+Everything runs on loopback, in servers of its own, and ends by itself. Root gets a network of its own as
+well. The exit code is 1 if anything was lost or happened twice, or if the suite did not recover from a fault.
 """
 
 import argparse
@@ -20,9 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.chaos.faults import Fault, NotPossible, all_faults
+from tests.chaos.network import enter_own_network
 from tests.chaos.people import Gateways, People, json_of
 from tests.chaos.reconciliation import reconcile
-from tests.chaos.scene import NotRecovered, Scene, new_folder, scene
+from tests.chaos.scene import DATABASES, NotRecovered, Scene, new_folder, scene
 
 PEOPLE = 12
 RATE = 12.0  # arrivals a second, which a shared machine bears while half of the suite starts again
@@ -46,11 +47,16 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--length", type=_seconds, default=600.0, help="for example 10m (default) or 60s")
     parser.add_argument("--seed", type=int, help="repeat the order of faults and the choices of people")
+    parser.add_argument("--database", choices=DATABASES, default=DATABASES[0])
     arguments = parser.parse_args(words)
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
-    _say(f"seed {seed}; repeat with: make chaos SEED={seed}")
-    with new_folder() as folder, scene(folder) as built:
-        _say(f"ready: {len(built.services)} services, two gateways, {RATE:g} arrivals a second")
+    _say(f"seed {seed}; repeat with: make chaos SEED={seed} DATABASE={arguments.database}")
+    packets = enter_own_network()  # before anything is started
+    with new_folder() as folder, scene(folder, arguments.database, packets_can_be_lost=packets) as built:
+        _say(
+            f"ready: {len(built.services)} services on {arguments.database}, two gateways, "
+            f"{RATE:g} arrivals a second"
+        )
         outcomes, faults, people = asyncio.run(_run(built, random.Random(seed), seed, arguments.length))
     _report(outcomes, faults, people)
     return 1 if faults or any(one.problem for one in outcomes) or not outcomes else 0

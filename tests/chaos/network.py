@@ -1,6 +1,9 @@
-"""A connection between two processes that can be cut, stalled and slowed."""
+"""A connection between two processes that can be cut, stalled and slowed, and whose packets can be lost."""
 
 import asyncio
+import ctypes
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +13,8 @@ from tests.support import free_port
 
 Mode = Literal["good", "cut", "stalled", "slow"]
 SLOW_SECONDS = 0.2
+LOST = 0.1  # of all packets
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET; Python has os.unshare from 3.12
 
 
 class Link:
@@ -95,3 +100,31 @@ def link(name: str, target: int) -> Iterator[Link]:
     finally:
         made.stop()
         thread.join()
+
+
+def enter_own_network() -> bool:
+    """Move this thread, and all it starts, to a network with nothing but loopback; only root may.
+
+    Rules for packets end with that network, and concern nothing else on this machine.
+    """
+    ip = shutil.which("ip")
+    if ip is None or ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK) != 0:
+        return False
+    subprocess.run([ip, "link", "set", "lo", "up"], check=True)
+    return True
+
+
+@contextmanager
+def packets_lost(port: int) -> Iterator[None]:
+    """Let the kernel drop some of the packets from and to a port."""
+    chosen = f"--match statistic --mode random --probability {LOST}"
+    rules = [f"INPUT --protocol tcp --{side} {port} {chosen} --jump DROP" for side in ("sport", "dport")]
+    try:
+        for rule in rules:
+            subprocess.run(["iptables", "--wait", "--append", *rule.split()], check=True)
+        yield
+    finally:
+        for rule in rules:  # one that could not be added cannot be deleted
+            subprocess.run(
+                ["iptables", "--wait", "--delete", *rule.split()], check=False, capture_output=True
+            )

@@ -1,4 +1,4 @@
-"""The suite on PostgreSQL and Redis of its own, two gateways, a mail server, and links that can break."""
+"""The suite on servers of its own, two gateways, a mail server, and links that can break."""
 
 import os
 import signal
@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gatehouse import programs
 from tests import support
+from tests.chaos.clocks import Clock, clocks
+from tests.chaos.clocks import settings as settings_of_clocks
 from tests.chaos.network import Link, link
 from tests.notifications import smtp
 from tests.suite.conftest import ROOT, Suite, postgresql_databases, running_suite
 
+DATABASES = ("postgresql", "sqlite")
 DISK_BYTES, DISK_RESERVE_BYTES = 48 << 20, 8 << 20
+DATABASE_DISK_BYTES = 256 << 20
+CLOCKS = ("orders", "auth", "audit", "gateway")  # programs whose clocks jump
 POOL = 4
 READY_SECONDS = 60
 
@@ -34,6 +40,7 @@ class SecondGateway:
             "ADMIN_PORT": "0",
             "ORDERS_URL": f"http://127.0.0.1:{orders.port}",
         }
+        self._environment.pop("LD_PRELOAD", None)  # it has another clock than the first gateway
         self._log = log
         self.process = self._started()
 
@@ -58,12 +65,15 @@ class Scene:
 
     suite: Suite
     second: SecondGateway
-    postgresql: support.PostgreSQL
+    postgresql: support.PostgreSQL | None  # None if each service has an SQLite file
     redis: support.RedisServer
     links: dict[str, Link]
     mails: smtp.Server
     databases: dict[str, str]  # direct URLs, by service
     disk: Path | None  # a small file system of the files service, if this machine permits one
+    database_disk: Path | None  # another for the SQLite file of orders
+    clocks: dict[str, Clock]  # by program; empty without libfaketime
+    packets_can_be_lost: bool
 
     @property
     def services(self) -> list[str]:
@@ -99,24 +109,27 @@ class NotRecovered(Exception):
 
 
 @contextmanager
-def scene(folder: Path) -> Iterator[Scene]:
+def scene(folder: Path, database: str, *, packets_can_be_lost: bool) -> Iterator[Scene]:
     with ExitStack() as stack:
         enter = stack.enter_context
-        server = enter(support.postgresql_that_stops())
+        server = enter(support.postgresql_that_stops()) if database == "postgresql" else None
         redis = enter(support.redis_server())
         mails = enter(smtp.serving())
-        databases = enter(postgresql_databases(server.url))
+        disk = enter(_small_disk(folder / "disk", DISK_BYTES))
+        database_disk = None if server else enter(_small_disk(folder / "database_disk", DATABASE_DISK_BYTES))
+        databases = (
+            enter(postgresql_databases(server.url)) if server else _files(folder / "suite", database_disk)
+        )
         orders_port = support.free_port()
-        links = {
-            name: enter(link(name, port))
-            for name, port in [
-                ("PostgreSQL", _port(server.url)),
-                ("Redis", _port(redis.url)),
-                ("orders", orders_port),
-            ]
+        targets = {"Redis": _port(redis.url), "orders": orders_port}
+        targets |= {"PostgreSQL": _port(server.url)} if server else {}
+        links = {name: enter(link(name, port)) for name, port in targets.items()}
+        shifted = clocks(folder, CLOCKS)
+        settings = {
+            **_settings(databases, links, mails.port, disk),
+            **settings_of_clocks(shifted),
+            "ORDERS_PORT": str(orders_port),
         }
-        disk = enter(_small_disk(folder / "disk"))
-        settings = _settings(databases, links, mails.port, disk) | {"ORDERS_PORT": str(orders_port)}
         suite = enter(running_suite(folder / "suite", settings))
         if suite.process.poll() is not None or not suite.processes():
             raise NotRecovered("the suite did not start:\n" + "\n".join(suite.lines[-20:]))
@@ -124,17 +137,31 @@ def scene(folder: Path) -> Iterator[Scene]:
         second = SecondGateway(suite, links["orders"], folder / "second_gateway.log")
         stack.callback(second.stop)
         direct = {name.removesuffix("_DATABASE_URL").lower(): url for name, url in databases.items()}
-        found = Scene(suite, second, server, redis, links, mails, direct, disk)
+        found = Scene(
+            *(suite, second, server, redis, links, mails, direct, disk, database_disk, shifted),
+            packets_can_be_lost,
+        )
         found.until_ready("gateway two")
         yield found
         for each in links.values():  # whatever happened, the suite can stop now
             each.become("good")
 
 
+def _files(folder: Path, disk_of_orders: Path | None) -> dict[str, str]:
+    """Return the settings of an SQLite file for each service."""
+    folder.mkdir()
+    files = {name: folder / f"{name}.db" for name in programs.find(ROOT) if name != programs.GATEWAY}
+    if disk_of_orders is not None:
+        files["orders"] = disk_of_orders / "orders.db"
+    return {f"{name.upper()}_DATABASE_URL": f"sqlite:///{file}" for name, file in files.items()}
+
+
 def _settings(
     databases: dict[str, str], links: dict[str, Link], smtp_port: int, disk: Path | None
 ) -> dict[str, str]:
-    through = {name: _replaced(url, links["PostgreSQL"].port) for name, url in databases.items()}
+    through = databases
+    if "PostgreSQL" in links:
+        through = {name: _replaced(url, links["PostgreSQL"].port) for name, url in databases.items()}
     small = {"FILES_DISK_RESERVE": str(DISK_RESERVE_BYTES)}
     on_disk = {} if disk is None else small | {"FILES_STORAGE_PATH": str(disk / "files")}
     return {
@@ -151,9 +178,9 @@ def _settings(
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[Path | None]:
+def _small_disk(folder: Path, size: int) -> Iterator[Path | None]:
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     with suppress(OSError):
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             try:

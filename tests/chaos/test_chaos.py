@@ -1,8 +1,11 @@
 """A minute of `make chaos`, and that its reconciliation finds what it is there for."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any, LiteralString
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from tests import support
 from tests.chaos import reconciliation
 from tests.chaos.people import Acknowledged, People
+from tests.chaos.scene import DATABASES
 from tests.suite.conftest import ROOT
 
 Rows = Mapping[str, Sequence[tuple[object, ...]]]
@@ -19,8 +23,9 @@ SECONDS = support.length(60)
 @pytest.mark.prove
 @pytest.mark.long(1.5)
 @pytest.mark.timeout(900)
-def test_nothing_is_lost_or_doubled_by_a_minute_of_faults() -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--length", f"{SECONDS:g}s"]
+@pytest.mark.parametrize("database", DATABASES)
+def test_nothing_is_lost_or_doubled_by_a_minute_of_faults(database: str) -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--length", f"{SECONDS:g}s", "--database", database]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -71,6 +76,18 @@ def test_reconciliation_finds_stock_and_records_that_differ() -> None:
         "2 PLACE_ORDER without exactly one record: a (2), b (0)",
         "1 records stored twice: r",
     ]
-    assert [*reconciliation._notifications(Told({"data::json": [("a", 1)]}), people)] == [
+    assert [*reconciliation._notifications(Told({"SELECT data": [('{"order_id":"a"}', 1)]}), people)] == [
         "1 orders without exactly one notification: b (0)"
     ]
+
+
+def test_ledger_reads_the_files_of_a_suite_on_sqlite(tmp_path: Path) -> None:
+    file = tmp_path / "orders.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(
+            "CREATE TABLE orders (id TEXT, pieces INTEGER); INSERT INTO orders VALUES ('a', 3)"
+        )
+    ledger = reconciliation.Ledger({"orders": f"sqlite:///{file}"})
+
+    assert ledger.rows("orders", "SELECT id, pieces FROM orders WHERE id = %s", "a") == [("a", 3)]
+    assert ledger.number("orders", "SELECT count(*) FROM orders WHERE id = %s", "b") == 0

@@ -1,12 +1,17 @@
 """The links of `make chaos` break only as they are told to: else its faults would be the test's own."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from tests import support
 from tests.chaos.network import Link, link
+from tests.suite.conftest import ROOT
 
 SECONDS = 30.0
 
@@ -46,3 +51,39 @@ def test_link_ends_both_sides_when_one_is_reset(first: str) -> None:
         reset(one, other)
 
         assert is_over(other)
+
+
+# In a process of its own, because whoever enters another network cannot return.
+LOSING = """
+import socket, subprocess, sys
+from tests.chaos import network
+
+if not network.enter_own_network():
+    sys.exit("no network of its own")
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname(), 30)
+inner, _ = server.accept()
+with network.packets_lost(server.getsockname()[1]):
+    for number in range(100):
+        client.sendall(bytes([number]))
+        inner.sendall(inner.recv(1))
+        assert client.recv(1) == bytes([number])
+    counted = subprocess.check_output(["iptables", "-nvxL", "INPUT"], text=True)
+after = subprocess.check_output(["iptables", "-S", "INPUT"], text=True)
+print(sum(int(line.split()[0]) for line in counted.splitlines() if "DROP" in line), after.count("DROP"))
+"""
+
+
+def test_packets_are_lost_and_their_contents_arrive() -> None:
+    own = ["unshare", "--net", "ip", "link", "set", "lo", "up"]
+    if os.geteuid() != 0 or subprocess.run(own, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may have a network of its own")
+    support.need("iptables")
+    done = subprocess.run(
+        [sys.executable, "-c", LOSING], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    lost, rules_left = (int(word) for word in done.stdout.split())
+    assert 0 < lost < 100
+    assert rules_left == 0
