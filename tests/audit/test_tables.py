@@ -100,6 +100,50 @@ ON_POSTGRESQL = {
         ),
     ],
     "personal is a table with rules": ["CREATE RULE ignoring AS ON UPDATE TO personal DO INSTEAD NOTHING"],
+    "personal_2026_01 has a constraint never that the service did not create": [
+        # A check that asks with this function sees no table at all.
+        "CREATE FUNCTION unnest(oid[]) RETURNS SETOF oid LANGUAGE sql AS 'SELECT NULL::oid WHERE false'",
+        "ALTER TABLE partitions.personal_2026_01 ADD CONSTRAINT never CHECK (ip IS NULL)",
+    ],
+    "tiles has a trigger tiles_refuse_update that the service did not create": [
+        (
+            "CREATE FUNCTION doing() RETURNS boolean LANGUAGE plpgsql"
+            " AS $$ BEGIN UPDATE holds SET reason = ''; RETURN false; END $$"
+        ),
+        "DROP TRIGGER tiles_refuse_update ON tiles",
+        (
+            "CREATE TRIGGER tiles_refuse_update BEFORE UPDATE ON tiles FOR EACH ROW WHEN (doing())"
+            " EXECUTE FUNCTION refuse_change()"
+        ),
+    ],
+    "horizon has a trigger horizon_refuse_update that the service did not create": [
+        "DROP TRIGGER horizon_refuse_update ON horizon",
+        (
+            "CREATE TRIGGER horizon_refuse_update BEFORE UPDATE ON horizon FOR EACH ROW WHEN"
+            " (query_to_xml('SELECT doing()', false, false, '') IS NULL) EXECUTE FUNCTION refuse_change()"
+        ),
+    ],
+    "checkpoints has a trigger checkpoints_refuse_update that the service did not create": [
+        "CREATE DOMAIN doing AS int CHECK (VALUE > 0)",
+        "DROP TRIGGER checkpoints_refuse_update ON checkpoints",
+        (
+            "CREATE TRIGGER checkpoints_refuse_update BEFORE UPDATE ON checkpoints FOR EACH ROW"
+            " WHEN (NEW.size::int::doing IS NULL) EXECUTE FUNCTION refuse_change()"
+        ),
+    ],
+    "inbox has an index once that the service did not create": [
+        "CREATE UNIQUE INDEX once ON inbox ((id IS NOT NULL))"
+    ],
+    "inbox has an index ix_inbox_received that is not as the service created it": [
+        "DROP INDEX ix_inbox_received",
+        "CREATE UNIQUE INDEX ix_inbox_received ON inbox (received)",
+    ],
+    "holds has a constraint end_of_hold that the service did not create": [
+        (
+            "ALTER TABLE holds ADD CONSTRAINT end_of_hold FOREIGN KEY (user_id)"
+            " REFERENCES erasures (account_id) ON DELETE CASCADE"
+        ),
+    ],
 }
 ON_SQLITE = {
     "records is a view": [_RENAMED, "CREATE VIEW records AS SELECT * FROM real_records"],
@@ -111,8 +155,9 @@ ON_SQLITE = {
     "personal has an index sqlite_autoindex_personal_1 that the service did not create": [
         "ALTER TABLE personal RENAME TO real_personal",
         (
-            "CREATE TABLE personal (seq INTEGER PRIMARY KEY DESC, received, ip, user_agent, origin_salt,"
-            " origin_erased_by, metadata, details_salt, details_erased_by)"
+            "CREATE TABLE personal (seq INTEGER PRIMARY KEY DESC, received VARCHAR(32), ip TEXT,"
+            " user_agent TEXT, origin_salt VARCHAR(32), origin_erased_by BIGINT, metadata TEXT,"
+            " details_salt VARCHAR(32), details_erased_by BIGINT)"
         ),
         "INSERT INTO personal SELECT * FROM real_personal",
     ],
@@ -139,6 +184,34 @@ ON_SQLITE = {
             "CREATE TRIGGER personal_refuse_update BEFORE UPDATE ON personal WHEN NOT (0)"
             " BEGIN SELECT RAISE(IGNORE); END"
         )
+    ],
+    "tiles has a trigger tiles_refuse_update that the service did not create": [
+        (
+            "CREATE TRIGGER tiles_refuse_update BEFORE UPDATE ON tiles WHEN NOT (RAISE(IGNORE))"
+            " BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+        )
+    ],
+    "holds is missing under its own name": [
+        "ALTER TABLE holds RENAME TO real_holds",
+        "CREATE VIEW Holds AS SELECT * FROM real_holds WHERE reason <> 'x'",
+    ],
+    "holds is not as the service created it": [
+        "DROP TABLE holds",
+        "CREATE TABLE holds (user_id NUMERIC NOT NULL PRIMARY KEY, reason VARCHAR(500), created VARCHAR(32))",
+    ],
+    "erasures is not as the service created it": [
+        "DROP TABLE erasures",
+        (
+            "CREATE TABLE erasures (account_id VARCHAR(36) NOT NULL PRIMARY KEY REFERENCES inbox ON DELETE"
+            " CASCADE, since VARCHAR(32), done_to BIGINT)"
+        ),
+    ],
+    "inbox has an index once that the service did not create": [
+        "CREATE UNIQUE INDEX once ON inbox ((id IS NOT NULL))"
+    ],
+    "inbox has an index ix_inbox_received that is not as the service created it": [
+        "DROP INDEX ix_inbox_received",
+        "CREATE UNIQUE INDEX ix_inbox_received ON inbox (received)",
     ],
     "checkpoints is a view": [
         "ALTER TABLE checkpoints RENAME TO real_checkpoints",
@@ -175,6 +248,42 @@ def test_guards_of_the_service_are_known(signed: Log) -> None:
     """All other tests drop them on SQLite, or switch them off."""
     with signed.database.transaction(write=False) as session:
         assert list(odd_tables(session)) == []
+
+
+def test_guard_that_looks_elsewhere_is_unproven(signed: Log) -> None:
+    """Its function reads `records`, which could be a view that does something."""
+    if signed.database.is_sqlite:
+        pytest.skip("SQLite has no search path")
+    signed.tamper("ALTER FUNCTION refuse_emptying() SET search_path = elsewhere, public")
+    found = signed.verify().verification
+
+    what = "personal has a trigger personal_refuse_update that the service did not create"
+    assert [one.detail for one in found.unproven] == [f"lists may hide records or show others: {what}"]
+
+
+def test_event_trigger_is_unproven(signed: Log) -> None:
+    """It runs in the sessions of the service, when a partition is created or dropped."""
+    if signed.database.is_sqlite:
+        pytest.skip("SQLite has no event triggers")
+    doing = "CREATE FUNCTION doing() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$"
+    try:
+        signed.tamper(doing, "CREATE EVENT TRIGGER doing ON ddl_command_end EXECUTE FUNCTION doing()")
+        found = signed.verify().verification
+    finally:
+        signed.tamper("DROP EVENT TRIGGER IF EXISTS doing")
+
+    what = "the database has an event trigger doing that the service did not create"
+    assert [one.detail for one in found.unproven] == [f"lists may hide records or show others: {what}"]
+
+
+def test_search_path_of_the_session_is_kept(signed: Log) -> None:
+    """The check looks for functions only in PostgreSQL's own schema; later queries need the service's."""
+    if signed.database.is_sqlite:
+        pytest.skip("SQLite has no search path")
+    with signed.database.transaction(write=False) as session:
+        before = session.connection().exec_driver_sql("SHOW search_path").scalar_one()
+        assert list(odd_tables(session)) == []
+        assert session.connection().exec_driver_sql("SHOW search_path").scalar_one() == before
 
 
 def test_database_that_sorts_letters_before_digits_is_named(
