@@ -357,6 +357,8 @@ def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # Overwrite what is deleted. Debian's SQLite does so anyway; others leave it in the file.
+        connection.execute("PRAGMA secure_delete = ON")
 
     @event.listens_for(engine, "begin")
     def begin_in_driver(connection: Connection) -> None:
