@@ -9,11 +9,11 @@ from sqlmodel import Session
 
 from contracts.events import AccountDeleted
 from contracts.exports import Section, exporting
-from services.audit.erasure import ask_for_erasure
+from services.audit.erasure import LATE, ask_for_erasure
 from services.audit.log import Entry, append
 from services.audit.models import RECORDS
 from services.audit.queries import CLOCKS_APART, EVERYTHING, LISTABLE
-from services.audit.statements import LOG_ITSELF
+from services.audit.statements import LOG_ITSELF, PERSON_ERASED
 from shared.clock import now
 from shared.events import Consumers, Poison, Recorded
 from shared.events.spine import SEEN_KEPT
@@ -30,6 +30,9 @@ def keep(session: Session, events: Sequence[Recorded]) -> None:
     """Append the actions to the log."""
     taken = _taken(session, [event.envelope.id for event in events])
     append(session, [_entry(event, taken) for event in events])
+    erased = _erased_before(session, events)
+    if erased:
+        ask_for_erasure(session, erased)
 
 
 def _taken(session: Session, event_ids: Sequence[str]) -> set[str]:
@@ -42,6 +45,22 @@ def _taken(session: Session, event_ids: Sequence[str]) -> set[str]:
     if not old:
         return set()
     return set(session.connection().execute(select(RECORDS.c.id).where(RECORDS.c.id.in_(old))).scalars())
+
+
+def _erased_before(session: Session, events: Sequence[Recorded]) -> set[str]:
+    """Return the accounts of records that come so late that the erasure no longer waits for them.
+
+    They come after an outage of some days, or as dead events that an admin sends again.
+    """
+    late = [event for event in events if event.timestamp.astimezone(UTC) < now() - LATE]
+    named = {name for event in late for name in (event.user_id, event.resource)}
+    accounts = [name for name in named if name is not None and LISTABLE.fullmatch(name)]
+    if not accounts:
+        return set()
+    erasures = select(RECORDS.c.resource).where(
+        RECORDS.c.resource.in_(accounts), RECORDS.c.action == PERSON_ERASED, RECORDS.c.actor == LOG_ITSELF
+    )
+    return set(session.connection().execute(erasures).scalars())
 
 
 def _entry(event: Recorded, taken: Container[str]) -> Entry:

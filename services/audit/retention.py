@@ -148,7 +148,6 @@ def _delete_some(database: Database) -> bool:
 
 
 def _delete_oldest(session: Session, table: Table, horizon: int) -> int:
-    session.connection().exec_driver_sql("PRAGMA secure_delete = ON")  # as for an erasure
     oldest = select(table.c.seq).where(table.c.seq < horizon).order_by(table.c.seq).limit(CHUNK_RECORDS)
     return session.connection().execute(delete(table).where(table.c.seq.in_(oldest))).rowcount
 

@@ -224,9 +224,12 @@ class Ledger:
     def finish_cut(self, first: int, received: str | None) -> str:
         """Check that a cut explains why the log begins with this record; return the month it begins with."""
         cuts = [one for one in sorted(self.statements.values()) if one.action == RETENTION_CUT]
-        if not first:
-            return ""
         last = cuts[-1] if cuts else None
+        if not first:
+            cut_to = _whole(last.said, "kept_from", 0) if last is not None and last.is_signed else 0
+            if cut_to > 0:
+                self._doubt(0, f"records 0 to {cut_to - 1} were cut off, but are there again")
+            return ""
         if last is None or last.said.get("kept_from") != first:
             detail = f"records 0 to {first - 1} are missing, and no retention cut explains why"
             self._report("removed", 0, detail)

@@ -28,13 +28,13 @@ def check_unerased(database: Database, verification: Verification) -> None:
     accounts = sorted(ledger.deleted - held)
     for start in range(0, len(accounts), PLACES_AT_ONCE):
         with database.transaction(write=False) as session:
-            for account, seq in _kept(session, accounts[start : start + PLACES_AT_ONCE]):
-                what = f"account {account} was deleted, but ip and user_agent of this record were not erased"
+            for account, seq, kept in _kept(session, accounts[start : start + PLACES_AT_ONCE]):
+                what = f"account {account} was deleted, but {kept} of this record were not erased"
                 verification.doubt(seq, what)
 
 
-def _kept(session: Session, accounts: list[str]) -> Iterator[tuple[str, int]]:
-    """Return those of which a record has personal data, each with one such record."""
+def _kept(session: Session, accounts: list[str]) -> Iterator[tuple[str, int, str]]:
+    """Return those of which, or about which, a record has personal data, each with one such record."""
     service, action, outcome = ACCOUNT_DELETED
     deletions = select(RECORDS.c.resource, RECORDS.c.seq).where(
         RECORDS.c.resource.in_(accounts),
@@ -44,12 +44,21 @@ def _kept(session: Session, accounts: list[str]) -> Iterator[tuple[str, int]]:
         RECORDS.c.received < now() - PATIENCE,
     )
     same = and_(PERSONAL.c.seq == RECORDS.c.seq, PERSONAL.c.received == RECORDS.c.received)
-    own = select(RECORDS.c.seq).join(PERSONAL, same).where(PERSONAL.c.origin_salt.is_not(None))
+    any_before = select(RECORDS.c.seq).join(PERSONAL, same)
+    parts = (
+        (RECORDS.c.user_id, PERSONAL.c.origin_salt, "ip and user_agent"),
+        (RECORDS.c.resource, PERSONAL.c.details_salt, "the details"),
+    )
     last = dict(sorted((account, seq) for account, seq in session.connection().execute(deletions)))
     for account, deleted in last.items():
-        before = own.where(
-            RECORDS.c.user_id == account, RECORDS.c.seq < deleted, RECORDS.c.actor != LOG_ITSELF
-        )
-        seq = session.connection().execute(before.limit(1)).scalar_one_or_none()
-        if seq is not None:
-            yield account, seq
+        for of_account, salt, kept in parts:  # one after the other, because each column has an index
+            before = any_before.where(
+                of_account == account,
+                salt.is_not(None),
+                RECORDS.c.seq < deleted,
+                RECORDS.c.actor != LOG_ITSELF,
+            )
+            seq = session.connection().execute(before.limit(1)).scalar_one_or_none()
+            if seq is not None:
+                yield account, seq, kept
+                break

@@ -93,9 +93,9 @@ def _verify_beside_cuts(
     for _ in range(CHECKS_MAX):
         before = _horizon(database)
         checked = _verify_any_text(database, checkpoints, first, limit)
-        faults = checked.verification.faults
+        faults, unproven = checked.verification.faults, checked.verification.unproven
         is_erased = any(one.detail.endswith(REPEAT_IT) for one in faults)
-        is_cut = bool(faults) and _horizon(database) != before
+        is_cut = bool(faults or unproven) and _horizon(database) != before
         if not (is_erased or is_cut):
             break
     return checked
