@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> Starlette:
     outbox, secrets = Outbox(settings, changes), Secrets(settings)
     messages = TextMessages(settings, changes, suppressions)
     phones, links = Phones(settings, messages), Links(settings)
-    digests = Digests(mails, links, settings.origin)
+    digests = Digests(mails, links, settings)
     desk = Desk(changes, mails, outbox, links, digests, Texts(messages, phones), settings)
     jobs = Jobs(WORK, Announcements(database, desk).kinds)
     orders = Orders.of(settings, client, name="orders", url=settings.orders_url)

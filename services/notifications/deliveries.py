@@ -13,6 +13,7 @@ from sqlmodel import Session
 from contracts.deliveries import DeliveryBounced, DeliveryFailed
 from services.notifications.errors import Suppressed
 from services.notifications.kinds import Channel
+from services.notifications.languages import Language
 from services.notifications.mail.templates import SECURITY
 from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX, WORK
 from services.notifications.reasons import Reason, stops
@@ -60,6 +61,8 @@ class Draft:
     content: Mapping[str, Any]
     expires: datetime | None
     planned: datetime | None
+    language: Language
+    text_version: str | None = None
 
 
 class Deliveries:
@@ -113,6 +116,8 @@ class Deliveries:
             "code": code,
             "expires": draft.expires,
             "planned": draft.planned,
+            "language": draft.language,
+            "text_version": draft.text_version,
             "created": at,
             "finished": None if is_queued else at,
         }

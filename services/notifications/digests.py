@@ -17,10 +17,13 @@ from sqlmodel import Session
 
 from services.notifications import preferences, timing
 from services.notifications.kinds import Channel, NoticeType
+from services.notifications.languages import language_of
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.mail.templates import DIGEST
 from services.notifications.models import DIGEST_ITEMS, PREFERENCES, RECIPIENTS, TITLE_CHARACTERS_MAX, WORK
+from services.notifications.settings import Settings
 from services.notifications.unsubscribing import Links
+from services.notifications.wording import Phrase
 from shared.data.database import Database, one_row
 from shared.errors import Problem
 from shared.events.failpoints import reached
@@ -41,8 +44,9 @@ log = structlog.get_logger(__name__)
 class Digests:
     """Gathers notifications of people, and queues a mail with them when it is time."""
 
-    def __init__(self, mails: Mails, links: Links, origin: str) -> None:
-        self._mails, self._links, self._origin = mails, links, origin
+    def __init__(self, mails: Mails, links: Links, settings: Settings) -> None:
+        self._mails, self._links, self._origin = mails, links, settings.origin
+        self._language = settings.notification_language
         self.queue = Queue(WORK, QUEUE, lease=timedelta(minutes=1), attempts_max=_NO_LIMIT)
 
     def gather(
@@ -143,14 +147,19 @@ class Digests:
                 return
             mine = select(DIGEST_ITEMS).where(DIGEST_ITEMS.c.user_id == user_id).order_by(DIGEST_ITEMS.c.id)
             items = [dict(row) for row in execute(mine.limit(ITEMS_MAX + 1)).mappings()]
-            if is_known and (mail := self._mail(session, user_id, items, at)) is not None:
+            if is_known and (mail := self._mail(session, user_id, plan, items, at)) is not None:
                 self._mails.add(session, mail)
             execute(delete(DIGEST_ITEMS).where(DIGEST_ITEMS.c.user_id == user_id))
             reached("digest: sending")
             self.queue.finish(session, leased)
 
     def _mail(
-        self, session: Session, user_id: str, items: Sequence[dict[str, Any]], at: datetime
+        self,
+        session: Session,
+        user_id: str,
+        plan: timing.Timing,
+        items: Sequence[dict[str, Any]],
+        at: datetime,
     ) -> Mail | None:
         """Return the mail with what the person still wants; None if nothing is left or allowed."""
         found = select(RECIPIENTS).where(RECIPIENTS.c.user_id == user_id)
@@ -164,13 +173,16 @@ class Digests:
         ]
         if not wanted or recipient is None or not may_be_mailed(recipient):
             return None
+        language = language_of(plan.language, self._language)
+        title = _title(len(wanted)).in_language(language).title
         return Mail(
             DIGEST,
             recipient["email"],
-            {"title": _title(len(wanted)), "list": _as_text(wanted), "origin": self._origin},
+            {"title": title, "list": _as_text(wanted), "origin": self._origin},
             user_id=user_id,
             unsubscribe=self._links.url(user_id, None),
             planned=at,
+            language=language,
             is_capped=True,
         )
 
@@ -191,10 +203,9 @@ def _work_id(user_id: str) -> str:
     return f"{QUEUE}:{user_id}"
 
 
-def _title(number: int) -> str:
-    if number == 1:
-        return "One notification"
-    return f"{number} notifications" if number <= ITEMS_MAX else f"More than {ITEMS_MAX} notifications"
+def _title(number: int) -> Phrase:
+    is_more = "yes" if number > ITEMS_MAX else ""
+    return Phrase("digest", {"number": min(number, ITEMS_MAX), "is_more": is_more})
 
 
 def _as_text(items: Sequence[Mapping[str, Any]]) -> str:

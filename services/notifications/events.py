@@ -1,6 +1,5 @@
 """How the notifications service turns events of other services into notifications."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -32,9 +31,10 @@ from contracts.support import (
 from services.notifications import deliveries, notices, of_support
 from services.notifications.analytics.events import Analytics
 from services.notifications.kinds import NoticeType, Severity
+from services.notifications.languages import Amount, Language, Term, Value
 from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.mails import Mail
-from services.notifications.mail.templates import TEMPLATES, built_in
+from services.notifications.mail.templates import TEMPLATES
 from services.notifications.models import (
     DELIVERIES,
     DIGEST_ITEMS,
@@ -49,115 +49,103 @@ from services.notifications.models import (
     WORK,
 )
 from services.notifications.notices import Desk, Notice
+from services.notifications.preferences import timings_of
 from services.notifications.sms.phones import Phones
+from services.notifications.timing import DEFAULT
+from services.notifications.wording import Phrase
 from shared.clock import now
 from shared.data.database import insert_into
-from shared.data.money import from_minor
 from shared.events import Consumers
 from shared.events.inbox import Poison
 from shared.work.jobs import Jobs
 
 MakeNotices = Callable[[Session, Any], Iterable[Notice]]
 
-_STEPS = {
-    "confirmed": ("Your order is confirmed", Severity.SUCCESS),
-    "shipped": ("Your order is on its way", Severity.INFO),
-    "delivered": ("Your order was delivered", Severity.SUCCESS),
-    "cancelled": ("Your order was cancelled", Severity.WARNING),
-    "returned": ("Your order was returned", Severity.INFO),
+_SEVERITIES = {
+    "confirmed": Severity.SUCCESS,
+    "delivered": Severity.SUCCESS,
+    "cancelled": Severity.WARNING,
 }
-
-_ALERTS = {
-    "email_changed": "Sign in with the new address. If this was not you, contact your admins now.",
-    "factor_added": "New: {factor}. If this was not you, choose a new password now.",
-    "factor_removed": "Removed: {factor}. If this was not you, choose a new password now.",
-    "provider_connected": "{provider} can now be used to sign in. If this was not you, remove it now.",
-    "provider_disconnected": "{provider} can no longer be used to sign in.",
-    "impersonated": "The admin {admin} can act as you for {minutes} minutes. You can end this at any time.",
-    "password_changed": "Your other sessions were ended. If this was not you, choose a new password now.",
-}
+# The mails of auth that are also said in the app, by texts of the same names.
+ALERTS = (
+    *("email_changed", "password_changed", "impersonated"),
+    *("factor_added", "factor_removed", "provider_connected", "provider_disconnected"),
+)
+_OF_ALERTS = ("provider", "admin", "minutes")
 
 
 def of_placed_order(_: Session, event: OrderPlaced) -> Iterator[Notice]:
-    content = f"You ordered {event.product_name}, quantity {event.quantity}."
-    yield Notice(
-        event.user_id,
-        NoticeType.ORDER_PLACED,
-        "Your order was placed",
-        content,
-        Severity.SUCCESS,
-        {"order_id": event.order_id},
-    )
+    wording = Phrase("order_placed", {"product": event.product_name, "quantity": event.quantity})
+    data = {"order_id": event.order_id}
+    yield Notice(event.user_id, NoticeType.ORDER_PLACED, wording, Severity.SUCCESS, data)
 
 
 def of_changed_order(_: Session, event: OrderChanged) -> Iterator[Notice]:
     """Notify the owner of the order's next step. Changes of its content cause no notification."""
     if event.status == event.status_before:
         return
-    title, severity = _STEPS.get(event.status, (f"Your order is {event.status}", Severity.INFO))
-    content = f"{event.product_name}, quantity {event.quantity}: {event.status_before} → {event.status}."
+    values: dict[str, Value] = {
+        "product": event.product_name,
+        "quantity": event.quantity,
+        "step": event.status,
+        "status": Term(event.status),
+        "before": Term(event.status_before),
+    }
+    wording, severity = Phrase("order_changed", values), _SEVERITIES.get(event.status, Severity.INFO)
     data = {"order_id": event.order_id, "status": event.status}
-    yield Notice(event.user_id, NoticeType.ORDER_CHANGED, title, content, severity, data)
+    yield Notice(event.user_id, NoticeType.ORDER_CHANGED, wording, severity, data)
 
 
 def of_issued_invoice(_: Session, event: InvoiceIssued) -> Iterator[Notice]:
     """Notify the owner of the order of an invoice or a credit note."""
-    words = event.kind.replace("_", " ")
-    content = f"The {words} {event.number} for {_amount(event)} can be read as a PDF with your order."
+    values: dict[str, Value] = {
+        "document": Term(event.kind),
+        "number": event.number,
+        "amount": Amount(event.total_minor, event.currency),
+    }
     yield Notice(
         event.user_id,
         NoticeType.INVOICE_ISSUED,
-        f"Your {words} was issued",
-        content,
+        Phrase("invoice_issued", values),
         data={"order_id": event.order_id, "number": event.number},
         invoice=WantedInvoice(event.invoice_id, event.number),
     )
-
-
-def _amount(event: InvoiceIssued) -> str:
-    return f"{from_minor(event.total_minor, event.currency)} {event.currency}"
 
 
 def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
     """Notify the admins of a failed sync, and once of all WorkSpaces that a sync found to be gone."""
     data = {"sync_id": event.sync_id}
     if event.state == "failed":
-        title = "A sync of the AWS accounts failed"
-        content = f"The sync of {event.kind} failed. Its details name the accounts and the reasons."
+        wording = Phrase("sync_failed", {"kind": Term(event.kind)})
         for admin in notices.admins(session):
-            yield Notice(admin, NoticeType.SYNC_FAILED, title, content, Severity.ERROR, data)
+            yield Notice(admin, NoticeType.SYNC_FAILED, wording, Severity.ERROR, data)
     if event.workspaces_gone:
-        one = event.workspaces_gone == 1
-        title = "A WorkSpace is gone" if one else f"{event.workspaces_gone} WorkSpaces are gone"
-        content = (
-            f"AWS no longer lists {'it' if one else 'them'}. Filter the list of WorkSpaces by gone=true."
-        )
+        wording = Phrase("workspace_gone", {"number": event.workspaces_gone})
         for admin in notices.admins(session):
-            yield Notice(admin, NoticeType.WORKSPACE_GONE, title, content, Severity.INFO, data)
+            yield Notice(admin, NoticeType.WORKSPACE_GONE, wording, Severity.INFO, data)
 
 
 def of_low_stock(session: Session, event: StockLow) -> Iterator[Notice]:
     """Notify the admins of a product of which few pieces are left."""
-    content = f"{event.name} ({event.sku}): {event.available} available. Order more, or set another limit."
+    values: dict[str, Value] = {"name": event.name, "sku": event.sku, "available": event.available}
     data = {"product_id": event.product_id, "sku": event.sku, "available": str(event.available)}
     for admin in notices.admins(session):
-        yield Notice(
-            admin, NoticeType.STOCK_LOW, "The stock of a product is low", content, Severity.WARNING, data
-        )
+        wording = Phrase("stock_low", values)
+        yield Notice(admin, NoticeType.STOCK_LOW, wording, Severity.WARNING, data)
 
 
 def of_mail(event: MailRequested) -> Iterator[Notice]:
     """Notify an account in the app of what a mail says, without the mail's link."""
     if event.template == "export_ready":
-        content = "Download it from your account page; it will be deleted after a few days."
         kind, severity = NoticeType.EXPORT_READY, Severity.INFO
-    elif event.template in _ALERTS:
-        content = _ALERTS[event.template].format_map(defaultdict(lambda: "?", event.values))
+    elif event.template in ALERTS:
         kind, severity = NoticeType.SECURITY_ALERT, Severity.WARNING
     else:
         return
     assert event.account_id is not None
-    yield Notice(event.account_id, kind, built_in(event.template).subject, content, severity)
+    values: dict[str, Value] = {name: event.values.get(name, "?") for name in _OF_ALERTS}
+    values["factor"] = Term(event.values.get("factor", "?"))
+    yield Notice(event.account_id, kind, Phrase(event.template, values), severity)
 
 
 def queue_mails(desk: Desk, session: Session, events: Sequence[MailRequested]) -> None:
@@ -167,7 +155,9 @@ def queue_mails(desk: Desk, session: Session, events: Sequence[MailRequested]) -
         if event.template not in TEMPLATES:
             raise Poison(f"there is no template {event.template}; update the service, and replay this event")
     wanted = [event for event in events if event.account_id not in gone]
-    states = desk.mails.add_all(session, [_mail(event) for event in wanted])
+    timings = timings_of(session, {event.account_id for event in wanted if event.account_id is not None})
+    languages = [desk.language_of(timings.get(event.account_id or "", DEFAULT)) for event in wanted]
+    states = desk.mails.add_all(session, list(map(_mail, wanted, languages)))
     for event, state in zip(wanted, states, strict=True):
         if state is None and desk.mails.has(session, event.mail_id):
             continue  # known already
@@ -175,12 +165,16 @@ def queue_mails(desk: Desk, session: Session, events: Sequence[MailRequested]) -
             desk.deliver(session, of_mail(event))
 
 
-def _mail(event: MailRequested) -> Mail:
+def _mail(event: MailRequested, language: Language) -> Mail:
+    values: dict[str, Value] = {**event.values}
+    if "factor" in event.values:
+        values["factor"] = Term(event.values["factor"])
     return Mail(
         id=event.mail_id,
         template=event.template,
         to=event.email,
-        values=event.values,
+        values=values,
+        language=language,
         link=event.link,
         expires=event.expires,
         user_id=event.account_id,

@@ -6,6 +6,8 @@ from sqlalchemy import Index, Text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from services.notifications.languages import TAG_CHARACTERS_MAX
+from services.notifications.mail.templates import VERSION_CHARACTERS
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
 from shared.data.tables import NOT_VALIDATED, table_of
@@ -69,7 +71,7 @@ class UsedKey(Table, table=True):
 class Preferences(Table, table=True):
     """The choices of one person that differ from the defaults: a JSON object of type, channel and choice.
 
-    The other columns say when mails of notifications may arrive.
+    The other columns say when mails of notifications may arrive, and in which language.
     """
 
     __tablename__ = "preferences"
@@ -80,6 +82,7 @@ class Preferences(Table, table=True):
     quiet_to: str = Field(default="00:00", max_length=5, sa_column_kwargs={"server_default": "00:00"})
     zone: str = Field(default="UTC", max_length=50, sa_column_kwargs={"server_default": "UTC"})
     digest: str = Field(default="none", max_length=10, sa_column_kwargs={"server_default": "none"})
+    language: str | None = Field(default=None, max_length=TAG_CHARACTERS_MAX)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
@@ -137,7 +140,7 @@ class Delivery(Table, table=True):
     """A mail or text message to one address. Address and content are sealed, and kept only until it is sent.
 
     `planned` is the earliest time to send what respects quiet hours; others have none. `provider_id` is the
-    provider's id of what was sent.
+    provider's id of what was sent. `language` and `text_version` name the text, which the content contains.
     """
 
     __tablename__ = "deliveries"
@@ -165,6 +168,8 @@ class Delivery(Table, table=True):
     expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
     planned: datetime | None = Field(default=None, sa_type=UtcDateTime)
     provider_id: str | None = Field(default=None, max_length=100)
+    language: str | None = Field(default=None, max_length=TAG_CHARACTERS_MAX)
+    text_version: str | None = Field(default=None, max_length=VERSION_CHARACTERS)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from services.notifications.digests import Digests, may_be_mailed
 from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
+from services.notifications.languages import Language, language_of
 from services.notifications.mail.attachments import WantedInvoice
 from services.notifications.mail.mails import Mail, Mails
 from services.notifications.mail.templates import TICKET
@@ -26,6 +27,7 @@ from services.notifications.sms.notices import Texts
 from services.notifications.timing import DEFAULT, Digest, Timing
 from services.notifications.unsubscribing import Links
 from services.notifications.webhooks.outbox import Outbox
+from services.notifications.wording import Wording, Words
 from shared.clock import now
 from shared.errors import NotFound
 from shared.ids import new_id
@@ -42,8 +44,7 @@ class Notice:
 
     user_id: str
     type: NoticeType
-    title: str
-    content: str
+    wording: Wording
     severity: Severity = Severity.INFO
     data: Mapping[str, str] = field(default_factory=dict)
     invoice: WantedInvoice | None = None  # attached to its mail
@@ -71,6 +72,7 @@ class Desk:
         self.changes, self.mails, self.outbox = changes, mails, outbox
         self.digests, self._links, self.texts = digests, links, texts
         self._origin, self._ticket_url = settings.origin, settings.ticket_page
+        self._language = settings.notification_language
 
     def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
         """Store notices, queue their mails and messages, in this transaction; return the rows for the app.
@@ -87,30 +89,37 @@ class Desk:
             timings_of(session, people),
         )
         webhooks = self.outbox.subscribed(session, people)
-        rows, gathered = list[dict[str, Any]](), dict[str, list[Notice]]()
+        rows, gathered = list[dict[str, Any]](), dict[str, list[dict[str, Any]]]()
         for one in notices:
             recipient, chosen = known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)
             if recipient is not None and recipient["deleted"] is not None:
                 continue
+            timing = timings.get(one.user_id, DEFAULT)
+            language = self.language_of(timing)
+            words = one.wording.in_language(language)
             if one.uses(Channel.IN_APP, chosen):
-                rows.append(_row(one))
+                rows.append(_row(one, words))
             if recipient and may_be_mailed(recipient) and _is_mailed(one, chosen):
-                timing = timings.get(one.user_id, DEFAULT)
                 if timing.digest is Digest.NONE:
-                    self._mail(session, one, recipient, timing)
+                    self._mail(session, one, words, recipient, timing)
                 else:
-                    gathered.setdefault(one.user_id, []).append(one)
+                    gathered.setdefault(one.user_id, []).append(self._item(one, words))
             if recipient is None or recipient["status"] == "active":  # None: it is older than this service
-                shown = {**one.data, "title": one.title, "content": one.content, "severity": one.severity}
+                shown = {**one.data, "title": words.title, "content": words.content, "severity": one.severity}
                 mine = webhooks.get((one.user_id, one.type), ())
                 self.outbox.add(session, mine, one.user_id, one.type, shown, expires=one.expires)
         for one in notices:
             if _is_texted(one, known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)):
-                self.texts.add(session, one, timings.get(one.user_id, DEFAULT))
+                timing = timings.get(one.user_id, DEFAULT)
+                self.texts.add(session, one, timing, self.language_of(timing))
         self._store(session, rows)
         for user_id, some in gathered.items():
-            self.digests.gather(session, user_id, timings[user_id], [self._item(one) for one in some])
+            self.digests.gather(session, user_id, timings[user_id], some)
         return rows
+
+    def language_of(self, timing: Timing) -> Language:
+        """Return the language that a person reads."""
+        return language_of(timing.language, self._language)
 
     def _store(self, session: Session, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
@@ -118,8 +127,15 @@ class Desk:
         for user_id in {row["user_id"] for row in rows}:
             self.changes.note(session, user_id)
 
-    def _mail(self, session: Session, notice: Notice, recipient: Mapping[str, Any], timing: Timing) -> None:
-        values = {"title": notice.title, "content": notice.content, "origin": self._origin}
+    def _mail(
+        self,
+        session: Session,
+        notice: Notice,
+        words: Words,
+        recipient: Mapping[str, Any],
+        timing: Timing,
+    ) -> None:
+        values = {"title": words.title, "content": words.content, "origin": self._origin}
         url = self._url(notice)
         mail = Mail(
             KINDS[notice.type].template,
@@ -130,13 +146,14 @@ class Desk:
             unsubscribe=self._links.url(notice.user_id, notice.type),
             planned=timing.after_quiet(now()),
             invoice=notice.invoice,
+            language=self.language_of(timing),
             is_capped=Channel.EMAIL not in KINDS[notice.type].fixed,
         )
         self.mails.add(session, mail)
 
-    def _item(self, notice: Notice) -> dict[str, Any]:
-        words = {"type": notice.type, "title": notice.title, "content": notice.content}
-        return words | {"url": self._url(notice), "expires": notice.expires}
+    def _item(self, notice: Notice, words: Words) -> dict[str, Any]:
+        said = {"type": notice.type, "title": words.title, "content": words.content}
+        return said | {"url": self._url(notice), "expires": notice.expires}
 
     def _url(self, notice: Notice) -> str | None:
         """Return the page of what a notification is about, if it has one."""
@@ -226,13 +243,13 @@ def deleted(session: Session, people: Collection[str]) -> set[str]:
     return {one for one, row in _known(session, people).items() if row["deleted"] is not None}
 
 
-def _row(notice: Notice) -> dict[str, Any]:
+def _row(notice: Notice, words: Words) -> dict[str, Any]:
     return {
         "id": new_id(),
         "user_id": notice.user_id,
         "type": notice.type,
-        "title": notice.title[:TITLE_CHARACTERS_MAX],
-        "content": notice.content[:CONTENT_CHARACTERS_MAX],
+        "title": words.title[:TITLE_CHARACTERS_MAX],
+        "content": words.content[:CONTENT_CHARACTERS_MAX],
         "severity": notice.severity,
         "data": json.dumps(notice.data),
         "is_read": False,

@@ -20,53 +20,34 @@ from contracts.support import (
 )
 from services.notifications import notices
 from services.notifications.kinds import NoticeType, Severity
+from services.notifications.languages import Term, Value
 from services.notifications.models import RECIPIENTS, SUPPORT_STAFF
 from services.notifications.notices import Notice
+from services.notifications.wording import Phrase
 from shared.clock import now
 from shared.data.database import insert_into
 
 STAFF_MAX = 200  # support has as many besides the admins
 
-_STEPS = {
-    "open": ("was opened again", Severity.INFO),
-    "in_progress": ("is being worked on", Severity.INFO),
-    "waiting": ("waits for you", Severity.WARNING),
-    "resolved": ("was resolved", Severity.SUCCESS),
-    "closed": ("was closed", Severity.INFO),
-}
+_SEVERITIES = {"waiting": Severity.WARNING, "resolved": Severity.SUCCESS}
 _SOLVED = ("resolved", "closed")
-_DUE = {
-    "first_reply": "The time for the first reply has passed.",
-    "resolve": "The time for the solution has passed.",
-}
-_HIDDEN = "Your review was hidden"
-_DECISIONS = {
-    "approved": ("Your review was published", "Everyone can see it now.", Severity.SUCCESS),
-    "rejected": (
-        "Your review was rejected",
-        "It is not shown. Its details name the reason.",
-        Severity.WARNING,
-    ),
-    "hidden": (_HIDDEN, "A moderator has hidden it. Its details name the reason.", Severity.WARNING),
-}
-_REPORTED = "People have reported it, so it is hidden until a moderator has looked at it."
+_DECISIONS = {"approved": Severity.SUCCESS, "rejected": Severity.WARNING, "hidden": Severity.WARNING}
 
 
 def of_opened_ticket(session: Session, event: TicketOpened) -> Iterator[Notice]:
     """Notify staff of a new ticket."""
-    title = f"New ticket {event.number}"
-    yield from _to_staff(session, event, NoticeType.TICKET_OPENED, title, _state(event), by=event.user_id)
+    wording = Phrase("ticket_opened", _values(event))
+    yield from _to_staff(session, event, NoticeType.TICKET_OPENED, wording, by=event.user_id)
 
 
 def of_replied_ticket(session: Session, event: TicketReplied) -> Iterator[Notice]:
     """Notify the owner of a reply of staff, and staff of a reply of the owner."""
     if not event.by_staff:
-        title = f"New reply to ticket {event.number}"
-        kind = NoticeType.TICKET_REPLIED
-        yield from _to_staff(session, event, kind, title, _state(event), by=event.author_id)
+        wording = Phrase("ticket_answered", _values(event))
+        yield from _to_staff(session, event, NoticeType.TICKET_REPLIED, wording, by=event.author_id)
     elif event.author_id != event.user_id:
-        title, content = f"Support replied to your ticket {event.number}", "Read the reply and answer there."
-        yield Notice(event.user_id, NoticeType.TICKET_REPLIED, title, content, Severity.INFO, _data(event))
+        wording = Phrase("ticket_replied", _values(event))
+        yield Notice(event.user_id, NoticeType.TICKET_REPLIED, wording, Severity.INFO, _data(event))
 
 
 def of_changed_ticket(session: Session, event: TicketChanged) -> Iterator[Notice]:
@@ -74,19 +55,18 @@ def of_changed_ticket(session: Session, event: TicketChanged) -> Iterator[Notice
     if event.status == event.status_before or event.by is None:
         return
     if event.by != event.user_id:
-        step, severity = _STEPS.get(event.status, (f"is {event.status}", Severity.INFO))
-        title = f"Your ticket {event.number} {step}"
-        content = f"Support changed its status: {_words(event.status_before)} → {_words(event.status)}."
-        yield Notice(event.user_id, NoticeType.TICKET_CHANGED, title, content, severity, _data(event))
+        values = {**_values(event), "step": event.status, "before": Term(event.status_before)}
+        wording, severity = Phrase("ticket_changed", values), _SEVERITIES.get(event.status, Severity.INFO)
+        yield Notice(event.user_id, NoticeType.TICKET_CHANGED, wording, severity, _data(event))
     elif event.status_before in _SOLVED and event.status not in _SOLVED:
-        title = f"Ticket {event.number} was opened again"
-        yield from _to_staff(session, event, NoticeType.TICKET_CHANGED, title, _state(event), by=event.by)
+        wording = Phrase("ticket_reopened", _values(event))
+        yield from _to_staff(session, event, NoticeType.TICKET_CHANGED, wording, by=event.by)
 
 
 def of_overdue_ticket(session: Session, event: TicketOverdue) -> Iterator[Notice]:
     """Notify staff of a due time that has passed."""
-    title, content = f"Ticket {event.number} is overdue", f"{_DUE.get(event.due, '')} {_state(event)}".strip()
-    yield from _to_staff(session, event, NoticeType.TICKET_OVERDUE, title, content, Severity.WARNING)
+    wording = Phrase("ticket_overdue", {**_values(event), "due": event.due})
+    yield from _to_staff(session, event, NoticeType.TICKET_OVERDUE, wording, Severity.WARNING)
 
 
 def of_moderated_review(_: Session, event: ReviewModerated) -> Iterator[Notice]:
@@ -94,11 +74,10 @@ def of_moderated_review(_: Session, event: ReviewModerated) -> Iterator[Notice]:
     is_own = event.by == event.user_id or (event.by is None and event.status == "approved")
     if is_own or event.status not in _DECISIONS:
         return
-    title, content, severity = _DECISIONS[event.status]
-    if event.by is None and event.status == "hidden":
-        content = _REPORTED
+    is_reported = event.by is None and event.status == "hidden"
+    wording = Phrase("review_moderated", {"decision": "reported" if is_reported else event.status})
     data = {"review_id": event.review_id, "resource_id": event.resource_id, "status": event.status}
-    yield Notice(event.user_id, NoticeType.REVIEW_MODERATED, title, content, severity, data)
+    yield Notice(event.user_id, NoticeType.REVIEW_MODERATED, wording, _DECISIONS[event.status], data)
 
 
 def keep_staff(session: Session, events: Sequence[StaffChanged]) -> None:
@@ -132,8 +111,7 @@ def _to_staff(
     session: Session,
     event: TicketState,
     kind: NoticeType,
-    title: str,
-    content: str,
+    wording: Phrase,
     severity: Severity = Severity.INFO,
     *,
     by: str | None = None,
@@ -143,7 +121,7 @@ def _to_staff(
     people = [assigned] if assigned is not None and _may_be_staff(session, assigned) else staff(session)
     for user_id in people:
         if user_id != by:
-            yield Notice(user_id, kind, title, content, severity, _data(event))
+            yield Notice(user_id, kind, wording, severity, _data(event))
 
 
 def _may_be_staff(session: Session, user_id: str) -> bool:
@@ -156,13 +134,9 @@ def _may_be_staff(session: Session, user_id: str) -> bool:
     return known.status == "active" and session.connection().execute(hired).first() is not None
 
 
-def _state(event: TicketState) -> str:
-    return f"Its priority is {event.priority}, its status {_words(event.status)}."
+def _values(event: TicketState) -> dict[str, Value]:
+    return {"number": event.number, "priority": Term(event.priority), "status": Term(event.status)}
 
 
 def _data(event: TicketState) -> dict[str, str]:
     return {"ticket_id": event.ticket_id, "number": event.number, "status": event.status}
-
-
-def _words(status: str) -> str:
-    return status.replace("_", " ")

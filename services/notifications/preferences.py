@@ -39,15 +39,16 @@ def choices_of(session: Session, people: Collection[str]) -> dict[str, Choices]:
 
 
 def timings_of(session: Session, people: Collection[str]) -> dict[str, Timing]:
-    """Return when those who have chosen it want mails, by account id."""
+    """Return when, and in which language, those who have chosen it want mails, by account id."""
     table = PREFERENCES.c
-    columns = select(table.user_id, table.quiet_from, table.quiet_to, table.zone, table.digest)
-    found = session.connection().execute(columns.where(table.user_id.in_(people))).mappings()
+    when = table.quiet_from, table.quiet_to, table.zone, table.digest
+    columns = select(table.user_id, *when, table.language).where(table.user_id.in_(people))
+    found = session.connection().execute(columns).mappings()
     return {row["user_id"]: Timing.of(dict(row)) for row in found}
 
 
 def plan(session: Session, user_id: str, timing: Timing) -> None:
-    """Store when the person wants mails."""
+    """Store when the person wants mails, and in which language."""
     lock(session, user_id)
     mine = PREFERENCES.update().where(PREFERENCES.c.user_id == user_id)
     session.connection().execute(mine.values(**asdict(timing), updated=now()))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
+from services.notifications import languages
 from services.notifications.kinds import KINDS, Channel, NoticeType
 from services.notifications.models import CONTENT_CHARACTERS_MAX, TITLE_CHARACTERS_MAX
 from services.notifications.notices import UNREAD_COUNTED_MAX
@@ -110,37 +111,60 @@ class ChangePreferences(Input):
 
 
 class ChangeMailTiming(Input):
-    """When mails of notifications may arrive; what you leave out returns to its default.
+    """When mails may arrive, and in which language; what you leave out returns to its default.
 
     Equal times mean that there are no quiet hours.
     """
 
     model_config = example(
-        {"quiet_from": "22:00", "quiet_to": "07:00", "zone": "Europe/Helsinki", "digest": "day"}
+        {
+            "quiet_from": "22:00",
+            "quiet_to": "07:00",
+            "zone": "Europe/Helsinki",
+            "digest": "day",
+            "language": "de",
+        }
     )
 
     quiet_from: str = Field(default=MIDNIGHT, pattern=TIME, description="When quiet hours begin.")
     quiet_to: str = Field(default=MIDNIGHT, pattern=TIME, description="When they end, usually the next day.")
     zone: str = Field(default="UTC", pattern=ZONE, description="A time zone such as `Europe/Helsinki`.")
     digest: Annotated[Digest, Field(strict=False)] = Digest.NONE
+    language: str | None = Field(
+        default=None,
+        pattern=languages.TAG,
+        description="The language of mails and notifications, such as `de` or `de-AT`; without one it is the "
+        "default of the installation. English is used if there are no texts in this language.",
+    )
 
 
 class MailTimingOut(Output):
-    """When mails of notifications arrive. Mails about your security are never delayed."""
+    """When mails arrive, and in which language. Mails about your security are never delayed."""
 
     model_config = example(
-        {"quiet_from": "22:00", "quiet_to": "07:00", "zone": "Europe/Helsinki", "digest": "none"}
+        {
+            "quiet_from": "22:00",
+            "quiet_to": "07:00",
+            "zone": "Europe/Helsinki",
+            "digest": "none",
+            "language": None,
+        }
     )
 
     quiet_from: str
     quiet_to: str
     zone: str
     digest: str
+    language: str | None
 
     @classmethod
     def of(cls, timing: Timing) -> Self:
         return cls(
-            quiet_from=timing.quiet_from, quiet_to=timing.quiet_to, zone=timing.zone, digest=timing.digest
+            quiet_from=timing.quiet_from,
+            quiet_to=timing.quiet_to,
+            zone=timing.zone,
+            digest=timing.digest,
+            language=timing.language,
         )
 
 
@@ -181,6 +205,7 @@ class PreferencesOut(Output):
                 "quiet_to": "07:00",
                 "zone": "Europe/Helsinki",
                 "digest": "none",
+                "language": "de",
             },
         }
     )

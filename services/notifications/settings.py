@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from services.notifications.languages import Language
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.keys import sendgrid_key
 from shared.data.sealed import SealingSettings
@@ -60,6 +61,7 @@ class Settings(SealingSettings, OutboundSettings):
     service: ClassVar[str] = "notifications"
 
     port: int = Field(default=8088, ge=1, le=65535)
+    notification_language: Language = Language.ENGLISH
     notification_days: int = Field(default=90, ge=1, le=3650)
     orders_url: str = "http://127.0.0.1:8082"
     smtp_url: SecretStr = SecretStr("")

@@ -1,4 +1,4 @@
-"""When mails may arrive: quiet hours and digests, in the time zone of their recipient."""
+"""When mails may arrive, and in which language: quiet hours and digests in their recipient's time zone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,10 +38,12 @@ class Timing:
     quiet_to: str = MIDNIGHT
     zone: str = "UTC"
     digest: Digest = Digest.NONE
+    language: str | None = None  # a tag such as de-AT; None is the default of the installation
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        return cls(row["quiet_from"], row["quiet_to"], row["zone"], Digest(row["digest"]))
+        columns = row["quiet_from"], row["quiet_to"], row["zone"], Digest(row["digest"]), row["language"]
+        return cls(*columns)
 
     def quiet_until(self, at: datetime) -> datetime | None:
         """Return the end of the quiet hours that contain `at`; None if it is outside of them.

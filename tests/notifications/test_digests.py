@@ -63,7 +63,7 @@ class Stored:
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database_url, pool_size=4)
         mails = Mails(settings, Changes(), Suppressions(settings))
-        self.digests = Digests(mails, Links(settings), settings.origin)
+        self.digests = Digests(mails, Links(settings), settings)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         with self.database.transaction(write=False) as session:
@@ -143,14 +143,16 @@ def mail_of(settings: Settings, delivery: dict[str, Any]) -> EmailMessage:
 
 async def test_preferences_show_when_mails_arrive_and_keep_the_choices(client: httpx.AsyncClient) -> None:
     _, mine = person()
-    wanted = {"quiet_from": "22:00", "quiet_to": "07:00", "zone": "America/New_York", "digest": "day"}
+    wanted = {"quiet_from": "22:00", "quiet_to": "07:00", "zone": "America/New_York"}
+    wanted |= {"digest": "day", "language": "de-AT"}
     off = {"choices": [{"type": "order.placed", "channel": "email", "on": False}]}
     usual = (await client.get("/notifications/preferences", headers=mine)).json()["mails"]
     await client.put("/notifications/preferences", json=off, headers=mine)
     changed = (await client.put(PATH, json=wanted, headers=mine)).json()
     shown = (await client.get("/notifications/preferences", headers=mine)).json()
 
-    assert usual == {"quiet_from": "00:00", "quiet_to": "00:00", "zone": "UTC", "digest": "none"}
+    times = {"quiet_from": "00:00", "quiet_to": "00:00"}
+    assert usual == {**times, "zone": "UTC", "digest": "none", "language": None}
     assert shown == changed
     assert shown["mails"] == wanted
     assert sum(not one["on"] for one in shown["choices"] if one["channel"] != "sms") == 1
@@ -168,6 +170,9 @@ async def test_preferences_show_when_mails_arrive_and_keep_the_choices(client: h
         ("zone", "Europe/Nowhere"),
         ("zone", "../etc/passwd"),
         ("digest", "week"),
+        ("language", "german!"),
+        ("language", "de-" + "x" * 40),
+        ("language", "de\n"),
         ("hours", 7),
     ],
 )
@@ -285,6 +290,23 @@ async def test_digest_gathers_notifications_in_one_mail(
     assert (await client.post(path)).status_code == 200
     choices = (await client.get("/notifications/preferences", headers=mine)).json()["choices"]
     assert all(one["on"] == one["fixed"] for one in choices if one["channel"] == "email")
+
+
+async def test_digest_and_what_it_gathers_are_in_the_language_of_its_reader(
+    client: httpx.AsyncClient, stored: Stored, settings: Settings
+) -> None:
+    user_id, _ = await begin(client, **HOURLY, language="de")
+    await tell(client, placed(user_id), stepped(user_id, "pending", "confirmed"))
+    stored.make_due(user_id)
+    stored.send()
+    (shown,) = await ended(client, user_id)
+    mail = mail_of(settings, shown)
+    body = mail.get_body(("plain",))
+    assert body is not None
+
+    assert (mail["Subject"], shown["language"]) == ("2 Benachrichtigungen", "de")
+    assert "Sie haben bestellt: Laptop, Menge 2." in body.get_content()
+    assert "Ihre Bestellung wurde bestätigt" in body.get_content()
 
 
 async def test_long_digest_says_that_there_is_more_and_is_still_one_mail(

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from services.auth.mails import mails as asked_for
+from services.notifications.languages import Language
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.messages import Attachment, Sender, build
 from services.notifications.mail.rendering import TextFault, check, render
@@ -34,10 +35,11 @@ def test_every_mail_that_auth_asks_for_has_a_template() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_built_in_text_is_filled_completely(name: str) -> None:
-    template = TEMPLATES[name]
-    check(built_in(name), template.sample)
-    mail = render(built_in(name), template.sample)
+@pytest.mark.parametrize("language", Language)
+def test_built_in_text_is_filled_completely(language: Language, name: str) -> None:
+    template, text = TEMPLATES[name], built_in(name, language)
+    check(text, template.sample_in(language))
+    mail = render(text, template.sample_in(language), language)
 
     for part in (mail.subject, mail.text, mail.html):
         assert part.strip()
@@ -48,19 +50,35 @@ def test_built_in_text_is_filled_completely(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_missing_field_is_an_error_and_never_an_empty_place(name: str) -> None:
-    used = [one for one in TEMPLATES[name].fields if one in f"{built_in(name)}"]
+@pytest.mark.parametrize("language", Language)
+def test_missing_field_is_an_error_and_never_an_empty_place(language: Language, name: str) -> None:
+    text = built_in(name, language)
+    used = [one for one in TEMPLATES[name].fields if re.search(rf"\b{one}\b", f"{text}")]
     for field in used:
         values = {key: value for key, value in TEMPLATES[name].sample.items() if key != field}
         with pytest.raises(TextFault, match=field):
-            render(built_in(name), values)
+            render(text, values, language)
+
+
+def test_texts_of_all_languages_use_the_same_fields_and_links() -> None:
+    for name, template in TEMPLATES.items():
+        english, *others = (f"{built_in(name, language)}" for language in Language)
+        for other in others:
+            used = [
+                [one for one in template.fields if re.search(rf"\b{one}\b", text)]
+                for text in (english, other)
+            ]
+            assert used[0] == used[1], name
+            links = [re.findall(r"button\(([^,]*),", text) for text in (english, other)]
+            assert links[0] == links[1], name
 
 
 @pytest.mark.parametrize("evil", EVIL)
 @pytest.mark.parametrize("name", ["notice", "test", "factor_added"])
-def test_values_become_neither_headers_nor_markup(name: str, evil: str) -> None:
+@pytest.mark.parametrize("language", Language)
+def test_values_become_neither_headers_nor_markup(language: Language, name: str, evil: str) -> None:
     values = {**TEMPLATES[name].sample, "title": evil, "content": evil, "subject": evil, "body": evil}
-    rendered = render(built_in(name), {**values, "factor": evil})
+    rendered = render(built_in(name, language), {**values, "factor": evil}, language)
     mail = build(new_id(), name, "ann@example.com", MOMENT, rendered, SENDER)
     head, _, rest = mail.content.partition(b"\r\n\r\n")
 

@@ -130,6 +130,21 @@ async def test_notification_is_texted_to_a_confirmed_phone_if_its_owner_chose_th
     assert len((await client.get(f"/notifications/deliveries?user_id={me}", headers=ADMIN)).json()) == 2
 
 
+async def test_code_and_notification_are_texted_in_the_language_of_their_reader(
+    client: httpx.AsyncClient, server: Twilio
+) -> None:
+    me, mine, to = await with_phone(client, server, "order.changed")
+    chosen = await client.put("/notifications/preferences/mails", json={"language": "de"}, headers=mine)
+    assert chosen.status_code == 200, chosen.text
+    await tell(client, stepped(me, "confirmed", "shipped"))
+    told = await arrived(server, to, 2)
+    await client.put(PHONE, json={"number": (again := number())}, headers=mine)
+    (code,) = await arrived(server, again)
+
+    assert told[1] == "Ihre Bestellung ist unterwegs: Laptop, Menge 2: bestätigt → versandt."
+    assert re.fullmatch(r"Ihr Code ist [0-9]{6}\. Er ist 10 Minuten gültig\. .*", code)
+
+
 async def test_phone_is_confirmed_only_by_the_code_that_was_sent_to_it_within_five_tries(
     client: httpx.AsyncClient, server: Twilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ def change_notification_preferences(
 def change_mail_timing(
     body: ChangeMailTiming, caller: Caller, session: Session, trail: Trail
 ) -> PreferencesOut:
-    """Choose quiet hours and digests for mails. Those about your security always come at once."""
+    """Choose quiet hours and digests for mails, and their language. Those about security come at once."""
     try:
         zone_of(body.zone)
     except ValueError as error:

@@ -6,6 +6,8 @@ narrow windows. Nothing is loaded from anywhere, so opening a mail tells its sen
 
 import html
 
+from services.notifications.languages import Language
+
 _STYLE = """
 :root { color-scheme: light dark; supported-color-schemes: light dark; }
 body { margin: 0; padding: 0; background: #fafaf8; }
@@ -31,14 +33,18 @@ body { margin: 0; padding: 0; background: #fafaf8; }
   .foot { color: #9297a1 !important; } .foot a { color: #a9adb6 !important; }
 }
 """
-_FOOT = "This mail was sent automatically by Gatehouse."
+_FOOT = {
+    Language.ENGLISH: "This mail was sent automatically by Gatehouse.",
+    Language.GERMAN: "Diese E-Mail wurde automatisch von Gatehouse gesendet.",
+}
 
 
-def page(title: str, content: str, foot: str = _FOOT) -> str:
-    """Return the page; `content` and `foot` are HTML."""
+def page(title: str, content: str, foot: str | None = None, *, language: Language = Language.ENGLISH) -> str:
+    """Return the page; `content` and `foot` are HTML. Without a foot it is that of mails."""
+    foot = _FOOT[language] if foot is None else foot
     shown = html.escape(title)
     return f"""<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

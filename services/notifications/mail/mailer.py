@@ -12,6 +12,7 @@ from sqlmodel import Session
 from contracts.links import open_link
 from services.notifications.breaker import Outcome
 from services.notifications.courier import Job
+from services.notifications.languages import Language, language_of, shown
 from services.notifications.mail import texts
 from services.notifications.mail.addresses import BadAddress
 from services.notifications.mail.attachments import Invoices, NotFetched, WantedInvoice
@@ -19,7 +20,7 @@ from services.notifications.mail.mails import Mails
 from services.notifications.mail.messages import Attachment, Message, Sender, build
 from services.notifications.mail.rendering import TextFault, render
 from services.notifications.mail.sendgrid import SendGrid
-from services.notifications.mail.templates import TEMPLATES, Text, built_in
+from services.notifications.mail.templates import TEMPLATES, Text
 from services.notifications.mail.transports import (
     Away,
     FileTransport,
@@ -72,8 +73,9 @@ class MailCarrier:
         self._sender = Sender(settings.mail_from, settings.mail_from_name, settings.mail_reply_to)
 
     def texts(self, session: Session, rows: Collection[Mapping[str, Any]]) -> dict[str, Text]:
-        known = {row["template"] for row in rows} & TEMPLATES.keys()
-        return {name: built_in(name) for name in known} | texts.changed(session, known)
+        """Return the texts of mails that older versions have queued; later ones contain their text."""
+        known = {(name, Language.ENGLISH) for name in {row["template"] for row in rows} & TEMPLATES.keys()}
+        return {name: text for (name, _), text in texts.current(session, known).items()}
 
     async def send(self, job: Job) -> Outcome:
         """Fetch the attachment if there is one, then submit the mail."""
@@ -121,13 +123,14 @@ class MailCarrier:
         await self._transport.close()
 
     def _message(self, job: Job, content: Mapping[str, Any], attached: Attachment | None) -> Message:
-        row = job.row
-        values: dict[str, str] = content["values"]
+        row, values = job.row, dict[str, str](content["values"])
+        language = language_of(row["language"], Language.ENGLISH)
         if content["link"] is not None:
             values["link"] = open_link(self._settings.internal_secrets, row["id"], content["link"])
         if row["expires"] is not None:
-            values["expires"] = f"{row['expires']:%Y-%m-%d %H:%M} UTC"
-        rendered = render(job.text, values)
+            values["expires"] = shown(row["expires"], language)
+        text = Text(**content["text"]) if "text" in content else job.text
+        rendered = render(text, values, language)
         return build(
             row["id"],
             row["template"],

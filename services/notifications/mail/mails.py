@@ -9,9 +9,11 @@ from sqlmodel import Session
 
 from services.notifications.deliveries import BOUNCED, Deliveries, Draft, State
 from services.notifications.kinds import Channel
+from services.notifications.languages import Language, Value, shown
+from services.notifications.mail import texts
 from services.notifications.mail.addresses import BadAddress, read_address
 from services.notifications.mail.attachments import WantedInvoice
-from services.notifications.mail.templates import SECURITY
+from services.notifications.mail.templates import SECURITY, Text
 from services.notifications.models import DELIVERIES
 from services.notifications.reasons import Reason, stops
 from services.notifications.settings import Settings
@@ -31,7 +33,7 @@ class Mail:
 
     template: str
     to: str
-    values: Mapping[str, str]
+    values: Mapping[str, Value]
     id: str = field(default_factory=new_id)
     user_id: str | None = None
     link: str | None = None
@@ -39,6 +41,7 @@ class Mail:
     planned: datetime | None = None  # the earliest time to send; None ignores quiet hours
     invoice: WantedInvoice | None = None  # fetched from orders when it is sent, and attached
     unsubscribe: str | None = None  # the link that ends such mails
+    language: Language | None = None  # None is the default of the installation
     is_capped: bool = False  # counts towards the daily limit of its address, and is not sent beyond it
 
 
@@ -49,7 +52,7 @@ class Mails(Deliveries):
         lease = timedelta(seconds=LEASE_TIMEOUTS * settings.mail_timeout_seconds)
         super().__init__(Channel.EMAIL, settings, changes, suppressions, lease)
         self._is_off = settings.transport == "none"
-        self._daily_max = settings.mail_per_address_daily
+        self._daily_max, self._language = settings.mail_per_address_daily, settings.notification_language
 
     def add(self, session: Session, mail: Mail) -> State | None:
         """Queue a mail once, whatever happens to the event that asks for it; return its state.
@@ -60,7 +63,7 @@ class Mails(Deliveries):
         return self.add_all(session, [mail])[0]
 
     def add_all(self, session: Session, mails: Sequence[Mail]) -> list[State | None]:
-        """Queue mails like `add`, by one statement for all.
+        """Queue mails like `add`, by one statement for all. Each keeps the text that its template has now.
 
         Those that count towards a daily limit are added one by one: each must be counted before the next.
         """
@@ -68,13 +71,20 @@ class Mails(Deliveries):
             return [None] * len(mails)
         known = self.suppressions.reasons_of(session, Channel.EMAIL, {mail.to for mail in mails})
         admitted = [self._admitted(session, mail, known[mail.to]) for mail in mails]
-        drafts = [(_draft(mail), *one) for mail, one in zip(mails, admitted, strict=True)]
+        used = texts.current(session, {(mail.template, self._language_of(mail)) for mail in mails})
+        drafts = [
+            (_draft(mail, language := self._language_of(mail), used[mail.template, language]), *one)
+            for mail, one in zip(mails, admitted, strict=True)
+        ]
         new = self.store_all(session, drafts)
         states = list[State | None]()
         for draft, state, _ in drafts:
             states.append(state if draft.id in new else None)
             new.discard(draft.id)  # it is known from now on
         return states
+
+    def _language_of(self, mail: Mail) -> Language:
+        return mail.language or self._language
 
     def bounced(self, session: Session, mail_id: str, error: str) -> None:
         """Note that a mail was accepted and came back."""
@@ -112,12 +122,24 @@ class Mails(Deliveries):
         return number
 
 
-def _draft(mail: Mail) -> Draft:
+def _draft(mail: Mail, language: Language, text: Text) -> Draft:
+    values = {name: shown(value, language) for name, value in mail.values.items()}
     content = {
         "to": mail.to,
-        "values": dict(mail.values),
+        "values": values,
+        "text": asdict(text),  # so that a later version of the service or of the text does not change it
         "link": mail.link,
         "unsubscribe": mail.unsubscribe,
         "invoice": None if mail.invoice is None else asdict(mail.invoice),
     }
-    return Draft(mail.id, mail.user_id, mail.template, mail.to, content, mail.expires, mail.planned)
+    return Draft(
+        mail.id,
+        mail.user_id,
+        mail.template,
+        mail.to,
+        content,
+        mail.expires,
+        mail.planned,
+        language,
+        text.version,
+    )

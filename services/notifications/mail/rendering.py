@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from services.notifications.languages import Language
 from services.notifications.mail.layout import page
 from services.notifications.mail.templates import Text
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SOURCE_CHARACTERS_MAX = 16 * 1024
 RENDERED_CHARACTERS_MAX = 64 * 1024
 SUBJECT_CHARACTERS_MAX = 200
-COMPILED_MAX = 200
+COMPILED_MAX = 400  # subject and body of each text, in each language
 _ALLOWED = frozenset(
     "Template Output TemplateData Name If Const Compare Operand Not And Or Filter Call Concat".split()
 )
@@ -52,19 +53,18 @@ class Rendered:
     html: str
 
 
-def render(text: Text, values: Mapping[str, str]) -> Rendered:
+def render(text: Text, values: Mapping[str, str], language: Language = Language.ENGLISH) -> Rendered:
     """Fill a text; raise TextFault if that is not possible."""
-    clean = {name: _CONTROL.sub(" ", value) for name, value in values.items()}
-    subject = " ".join(_filled("subject", text.subject, clean).split())
+    subject = " ".join(fill("subject", text.subject, values).split())
     if not subject or _CONTROL.search(subject):
         raise TextFault("the subject must not be empty, and cannot contain a button", part="subject")
     subject = subject[:SUBJECT_CHARACTERS_MAX]
-    body = _filled("body", text.body, clean)
+    body = fill("body", text.body, values)
     paragraphs = [one.strip("\n") for one in re.split(r"\n[ \t]*\n", body) if one.strip()]
     return Rendered(
         subject,
         "\n\n".join(_as_text(one) for one in paragraphs) + "\n",
-        page(subject, "\n".join(_as_html(one) for one in paragraphs)),
+        page(subject, "\n".join(_as_html(one) for one in paragraphs), language=language),
     )
 
 
@@ -103,9 +103,11 @@ def _button(url: object, label: object) -> str:
     return f"{_BEGIN}{_CONTROL.sub(' ', str(label))}{_BETWEEN}{url}{_END}"
 
 
-def _filled(part: str, source: str, values: Mapping[str, str]) -> str:
+def fill(part: str, source: str, values: Mapping[str, str]) -> str:
+    """Fill one part of a text with values, whose control characters become spaces."""
+    clean = {name: _CONTROL.sub(" ", value) for name, value in values.items()}
     try:
-        filled = _compiled(part, source).render(values, button=_button)
+        filled = _compiled(part, source).render(clean, button=_button)
     except TextFault:
         raise
     except Exception as error:  # whatever a template raises is a fault of its text

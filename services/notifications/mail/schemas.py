@@ -7,9 +7,10 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from services.notifications.deliveries import State
+from services.notifications.languages import Language
 from services.notifications.mail.rendering import SOURCE_CHARACTERS_MAX
 from services.notifications.mail.templates import TEMPLATES, Text, built_in
-from shared.http.schemas import Id, Input, Output, example
+from shared.http.schemas import Id, Input, Output, Query, example
 from shared.http.schemas import Text as Words
 from shared.lists.pagination import PageQuery
 
@@ -28,7 +29,10 @@ class ListDeliveries(PageQuery):
 
 
 class DeliveryOut(Output):
-    """A mail or text message. Its address and content are sealed until it is sent, and then deleted."""
+    """A mail or text message. Its address and content are sealed until it is sent, and then deleted.
+
+    A mail keeps the text that its template had when it was queued; `text_version` says which one.
+    """
 
     model_config = example(
         {
@@ -37,6 +41,8 @@ class DeliveryOut(Output):
             "channel": "email",
             "template": "reset_password",
             "state": "failed",
+            "language": "en",
+            "text_version": "0f3a9c5b71d2",
             "attempts": 1,
             "code": "no_such_address",
             "error": "550 5.1.1 user unknown",
@@ -51,6 +57,8 @@ class DeliveryOut(Output):
     channel: str
     template: str
     state: str
+    language: str | None
+    text_version: str | None
     attempts: int
     code: str | None
     error: str | None
@@ -97,6 +105,10 @@ class QueuedOut(Output):
     state: str
 
 
+class OfLanguage(Query):
+    language: Language = Field(default=Language.ENGLISH, description="The language of the text.")
+
+
 class ChangeTemplate(Input):
     """A subject and a body. Blank lines separate paragraphs; `{{ field }}` is replaced by its value."""
 
@@ -137,35 +149,42 @@ class PreviewOut(Output):
 
 
 class TemplateOut(Output):
-    """A template: when its mail is sent, its text, and its fields as a JSON schema and with a sample."""
+    """A template: when its mail is sent, its text, and its fields as a JSON schema and with a sample.
+
+    `version` counts the changes by admins; `text_version` is that of deliveries with this text.
+    """
 
     name: str
+    language: str
     description: str
     subject: str
     body: str
     is_changed: bool
     version: int
+    text_version: str
     updated: datetime | None
     fields: dict[str, Any]
     sample: dict[str, str]
 
     @classmethod
-    def of(cls, name: str, row: Mapping[str, Any] | None) -> Self:
+    def of(cls, name: str, language: Language, row: Mapping[str, Any] | None) -> Self:
         """Build from the row of a changed text, if there is one."""
         template = TEMPLATES[name]
-        text = built_in(name) if row is None else Text(row["subject"], row["body"])
+        text = built_in(name, language) if row is None else Text(row["subject"], row["body"])
         return cls(
             name=name,
+            language=language,
             description=template.description,
             subject=text.subject,
             body=text.body,
             is_changed=row is not None,
             version=0 if row is None else row["version"],
+            text_version=text.version,
             updated=None if row is None else row["updated"],
             fields={
                 "type": "object",
                 "properties": {field: {"type": "string"} for field in template.fields},
                 "required": list(template.fields),
             },
-            sample=template.sample,
+            sample=template.sample_in(language),
         )

@@ -18,6 +18,7 @@ from services.notifications.models import JOBS, RECIPIENTS
 from services.notifications.notices import Desk, Notice
 from services.notifications.sending import keys
 from services.notifications.sending.schemas import Audience
+from services.notifications.wording import Words
 from shared.clock import now
 from shared.data.database import Database
 from shared.events.failpoints import reached
@@ -86,8 +87,7 @@ def notice_of(given: Mapping[str, Any], user_id: str) -> Notice:
     return Notice(
         user_id,
         NoticeType(given["type"]),
-        given["title"],
-        given["content"],
+        Words(given["title"], given["content"]),
         Severity(given["severity"]),
         given["data"],
         channels=None if given["channels"] is None else frozenset(map(Channel, given["channels"])),

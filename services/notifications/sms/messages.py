@@ -8,6 +8,7 @@ from sqlmodel import Session
 
 from services.notifications.deliveries import Deliveries, Draft, State
 from services.notifications.kinds import Channel
+from services.notifications.languages import Language
 from services.notifications.models import DELIVERIES
 from services.notifications.settings import Settings
 from services.notifications.sms.texts import shortened
@@ -34,6 +35,7 @@ class Sms:
     to: str
     text: str
     user_id: str | None
+    language: Language = Language.ENGLISH
     id: str = field(default_factory=new_id)
     expires: datetime | None = None
     planned: datetime | None = None  # the earliest time, if it respects quiet hours
@@ -57,7 +59,7 @@ class TextMessages(Deliveries):
         latest = (sms.planned or now()) + KEPT_FOR
         expires = latest if sms.expires is None else min(sms.expires, latest)
         content = {"to": sms.to, "text": shortened(sms.text)}
-        draft = Draft(sms.id, sms.user_id, sms.template, sms.to, content, expires, sms.planned)
+        draft = Draft(sms.id, sms.user_id, sms.template, sms.to, content, expires, sms.planned, sms.language)
         self.store(session, draft, state, code)
         return state, code
 

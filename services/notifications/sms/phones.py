@@ -16,10 +16,13 @@ from services.notifications.errors import (
     Suppressed,
     TextsAreOff,
 )
+from services.notifications.languages import language_of
 from services.notifications.models import PHONES
-from services.notifications.preferences import lock
+from services.notifications.preferences import lock, timings_of
 from services.notifications.settings import Settings
 from services.notifications.sms.messages import CODE, TOO_MANY, Sms, TextMessages
+from services.notifications.timing import DEFAULT
+from services.notifications.wording import Phrase
 from shared.clock import now
 from shared.data.database import insert_into, one_row
 from shared.data.sealed import KeyMissing, SealBroken, SealedColumn
@@ -35,7 +38,7 @@ class Phones:
     """Keeps the number of each account sealed, within the caller's transaction."""
 
     def __init__(self, settings: Settings, messages: TextMessages) -> None:
-        self._messages = messages
+        self._messages, self._language = messages, settings.notification_language
         self.sealed = SealedColumn(settings.sealer(), PHONES.c.sealed)
         self._key = derived_key(settings.key_secret.get_secret_value(), "codes of phones")
 
@@ -82,8 +85,11 @@ class Phones:
         }
         adding = insert_into(session, PHONES).values(user_id=user_id, **row)
         session.connection().execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=row))
-        text = f"Your code is {code}. It is valid for 10 minutes. Do not share it."
-        state, reason = self._messages.add(session, Sms(CODE, number, text, user_id, expires=expires))
+        timing = timings_of(session, [user_id]).get(user_id, DEFAULT)
+        language = language_of(timing.language, self._language)
+        text = Phrase("phone_code", {"code": code}).in_language(language).content
+        sms = Sms(CODE, number, text, user_id, language, expires=expires)
+        state, reason = self._messages.add(session, sms)
         if reason == TOO_MANY:
             raise _too_many("Too many codes were requested today.")
         if state is not State.QUEUED:

@@ -14,6 +14,7 @@ from services.notifications.kinds import NoticeType, Severity
 from services.notifications.models import WEBHOOKS
 from services.notifications.notices import Desk, Notice
 from services.notifications.settings import Settings
+from services.notifications.wording import Phrase
 from shared.peers.outbound import Answer, BadAddress, CallFailed
 from shared.work.leased import Leased, pause_after
 
@@ -146,15 +147,12 @@ class Health:
         if not session.connection().execute(mine.values(values)).rowcount:
             return
         log.warning("webhook_disabled", webhook_id=row["webhook_id"], because=because)
-        why = "answered 410" if because == "gone" else "failed for days"
         # The host only: the rest of the URL may hold a secret, and other webhooks receive this notice too.
         host = urlsplit(row["url"]).hostname
-        content = f"The webhook at {host} {why}. Enable it again once it works, then replay what it missed."
         notice = Notice(
             row["user_id"],
             NoticeType.WEBHOOK_DISABLED,
-            "A webhook was disabled",
-            content,
+            Phrase("webhook_disabled", {"host": host or "?", "because": because}),
             Severity.WARNING,
             {"webhook_id": row["webhook_id"]},
         )
