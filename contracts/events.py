@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from contracts.boxes import BoxStopped
 from contracts.deliveries import DeliveryBounced, DeliveryFailed
 from contracts.invoices import InvoiceIssued
 from contracts.support import (
@@ -392,6 +393,7 @@ SUBSCRIBERS = {
         *(TicketOpened, TicketChanged, TicketReplied, TicketOverdue),
         ReviewModerated,
         StaffChanged,
+        BoxStopped,
         *_EXPORTS,
     ),
 }

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import Session
 
+from contracts.boxes import BoxStopped
 from contracts.events import (
     AccountChanged,
     AccountCreated,
@@ -71,6 +72,12 @@ ALERTS = (
     *("email_changed", "password_changed", "impersonated"),
     *("factor_added", "factor_removed", "provider_connected", "provider_disconnected"),
 )
+_BOX_SEVERITIES = {
+    "idle": Severity.INFO,
+    "admin": Severity.WARNING,
+    "disk_full": Severity.WARNING,
+    "killed": Severity.WARNING,
+}
 _OF_ALERTS = ("provider", "admin", "minutes")
 
 
@@ -132,6 +139,15 @@ def of_low_stock(session: Session, event: StockLow) -> Iterator[Notice]:
     for admin in notices.admins(session):
         wording = Phrase("stock_low", values)
         yield Notice(admin, NoticeType.STOCK_LOW, wording, Severity.WARNING, data)
+
+
+def of_stopped_box(_: Session, event: BoxStopped) -> Iterator[Notice]:
+    """Notify the owner of a box, unless they stopped it themselves or their account has ended."""
+    if event.reason not in _BOX_SEVERITIES:
+        return
+    wording = Phrase("box_stopped", {"reason": event.reason, "stopped": event.stopped})
+    data = {"box_id": event.box_id, "reason": event.reason}
+    yield Notice(event.user_id, NoticeType.BOX_STOPPED, wording, _BOX_SEVERITIES[event.reason], data)
 
 
 def of_mail(event: MailRequested) -> Iterator[Notice]:
@@ -237,6 +253,7 @@ NOTICES: dict[type[Any], MakeNotices] = {
     InvoiceIssued: of_issued_invoice,
     SyncFinished: of_finished_sync,
     StockLow: of_low_stock,
+    BoxStopped: of_stopped_box,
     TicketOpened: of_support.of_opened_ticket,
     TicketReplied: of_support.of_replied_ticket,
     TicketChanged: of_support.of_changed_ticket,

@@ -35,6 +35,7 @@ class NoticeType(StrEnum):
     TICKET_CHANGED = "ticket.changed"
     TICKET_OVERDUE = "ticket.overdue"
     REVIEW_MODERATED = "review.moderated"
+    BOX_STOPPED = "box.stopped"
     WEBHOOK_DISABLED = "webhook.disabled"
     MESSAGE = "message"
     ANNOUNCEMENT = "announcement"
@@ -91,6 +92,11 @@ KINDS: Mapping[NoticeType, Kind] = {
     ),
     NoticeType.TICKET_OVERDUE: Kind("A support ticket is overdue; only staff receive this.", template=TICKET),
     NoticeType.REVIEW_MODERATED: Kind("Your review was published, rejected or hidden."),
+    # Boxes are stopped every day for being idle, so nobody gets mails about it without asking for them.
+    NoticeType.BOX_STOPPED: Kind(
+        "Your terminal box was stopped, but not by you: it was idle, its disk was full, or an admin did it.",
+        on=frozenset((Channel.IN_APP,)),
+    ),
     NoticeType.WEBHOOK_DISABLED: Kind(
         "One of your webhooks failed for days, or returned 410, and was disabled.",
         fixed=frozenset((Channel.IN_APP,)),

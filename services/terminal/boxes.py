@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import delete, func, select, update
 from sqlmodel import Session as DatabaseSession
 
+from contracts.boxes import BoxStopped
 from services.terminal import models
 from services.terminal.backends import selftest
 from services.terminal.backends.base import Backend, BoxEvent, EventKind, Place
@@ -32,6 +33,7 @@ from shared.clock import now
 from shared.data.database import Database, one_row
 from shared.data.statements import insert_row
 from shared.errors import NotFound, Problem
+from shared.events import emit
 from shared.ids import new_id
 
 GRACE_SECONDS = 5.0
@@ -140,7 +142,7 @@ class Boxes:
             await self._tunnels.ignore(place.box_id)
             await self._backend.stop(place)
             self._quota.note_unlinked(owner, 0)  # the kernel has freed them
-            await self._database.run(_set_stopped, row["id"], reason)
+            await self._database.run(_end, row, reason)
             log.info("box_stopped", box_id=row["id"], user_id=owner, reason=reason)
 
     def _notice(self, event: BoxEvent) -> None:
@@ -163,7 +165,7 @@ class Boxes:
             self._terminals.end_box(place)
             await self._tunnels.ignore(box_id)
             self._quota.note_unlinked(owner, 0)
-            await self._database.run(_set_stopped, box_id, KILLED)
+            await self._database.run(_end, row, KILLED)
             log.warning("box_ended_from_outside", box_id=box_id, user_id=owner)
 
     async def _tell_out_of_memory(self, box_id: str) -> None:
@@ -307,9 +309,17 @@ def _running(session: DatabaseSession) -> list[dict[str, Any]]:
     return [row._asdict() for row in session.connection().execute(running)]
 
 
-def _set_stopped(session: DatabaseSession, box_id: str, reason: str) -> None:
-    values = {"state": BoxState.STOPPED, "stopped": now(), "reason": reason}
-    session.connection().execute(update(BOXES).where(BOXES.c.id == box_id).values(**values))
+def _end(session: DatabaseSession, row: Mapping[str, Any], reason: str) -> None:
+    """Record that a running box has stopped, and emit that once."""
+    if (stopped := _set_stopped(session, row["id"], reason)) is not None:
+        emit(session, BoxStopped(box_id=row["id"], user_id=row["owner"], reason=reason, stopped=stopped))
+
+
+def _set_stopped(session: DatabaseSession, box_id: str, reason: str) -> datetime | None:
+    """Return when it was stopped; None if it was not running any more."""
+    values = {"state": BoxState.STOPPED, "stopped": (moment := now()), "reason": reason}
+    running = update(BOXES).where(BOXES.c.id == box_id, BOXES.c.state == BoxState.RUNNING)
+    return moment if session.connection().execute(running.values(**values)).rowcount else None
 
 
 def _set_activity(session: DatabaseSession, box_id: str, seen: datetime) -> None:

@@ -71,6 +71,11 @@ def account(
     return kind.model_validate({**state, **changes})
 
 
+def is_usual(choice: dict[str, Any]) -> bool:
+    """Whether a choice is on by default: all but text messages, and mails about stopped boxes."""
+    return choice["channel"] != "sms" and (choice["type"], choice["channel"]) != ("box.stopped", "email")
+
+
 def _order(user_id: str) -> dict[str, Any]:
     return {
         "order_id": new_id(),

@@ -7,6 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from contracts.boxes import BoxStopped
 from contracts.events import (
     AccountChanged,
     AccountDeleted,
@@ -25,7 +26,7 @@ from shared.data.database import Database
 from shared.events.event import Sealed
 from shared.ids import first_id, new_id
 from shared.testing import running
-from tests.notifications.support import ADMIN, account, person, placed, stepped, tell, tell_bodies
+from tests.notifications.support import ADMIN, account, is_usual, person, placed, stepped, tell, tell_bodies
 from tests.told import events
 
 
@@ -132,6 +133,22 @@ async def test_admins_are_notified_of_low_stock_and_once_of_all_workspaces_that_
     assert await shown(client, mine) == []
 
 
+async def test_owner_is_notified_of_a_stopped_box_unless_they_stopped_it(client: httpx.AsyncClient) -> None:
+    me, mine = person()
+    await tell(client, account(me, email_verified=True))
+    for reason in ("user", "disabled", "deleted", "idle", "disk_full", "admin", "killed"):
+        await tell(client, BoxStopped(box_id="box", user_id=me, reason=reason, stopped=now()))
+
+    assert await shown(client, mine) == [
+        ("Your box was stopped because it was idle", "info"),
+        ("Your box was stopped because its disk is full", "warning"),
+        ("An admin stopped your box", "warning"),
+        ("Your box has ended", "warning"),
+    ]
+    mails = (await client.get(f"/notifications/deliveries?user_id={me}", headers=ADMIN)).json()
+    assert mails == [], "nobody gets mails about it without asking for them"
+
+
 async def test_deleted_account_loses_everything_and_later_events_about_it_are_ignored(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
@@ -148,7 +165,7 @@ async def test_deleted_account_loses_everything_and_later_events_about_it_are_ig
     assert await shown(client, mine) == []
     assert len(await shown(client, theirs)) == 2
     preferences = (await client.get("/notifications/preferences", headers=mine)).json()
-    assert all(one["on"] for one in preferences["choices"] if one["channel"] != "sms")
+    assert all(one["on"] == is_usual(one) for one in preferences["choices"])
     database = Database(database_url, pool_size=1)
     with database.transaction(write=False) as session:
         row = session.connection().execute(RECIPIENTS.select().where(RECIPIENTS.c.user_id == me)).one()

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from contracts.boxes import BoxStopped
 from contracts.events import MailRequested, StockLow, SyncFinished
 from contracts.invoices import InvoiceIssued
 from contracts.support import ReviewModerated, TicketChanged, TicketOpened, TicketOverdue, TicketReplied
@@ -18,7 +19,7 @@ from services.notifications import notices, of_support, wording
 from services.notifications.digests import _title
 from services.notifications.events import ALERTS, NOTICES, of_mail
 from services.notifications.kinds import NoticeType
-from services.notifications.languages import Amount, Language, Term, language_of, shown
+from services.notifications.languages import Amount, Language, Term, Value, language_of, shown
 from services.notifications.mail import texts
 from services.notifications.mail.rendering import TextFault
 from services.notifications.mail.templates import Text, built_in
@@ -77,6 +78,15 @@ def every_event() -> Iterator[Event]:
         yield SyncFinished.model_validate({**counts, "state": state, "workspaces_gone": number})
     product = {"product_id": "p", "sku": "LT-1", "name": "Laptop", "available": 2, "low_at": 5}
     yield StockLow.model_validate(product)
+    for reason in ("idle", "disk_full", "admin", "killed"):
+        yield BoxStopped(box_id="b", user_id="ann", reason=reason, stopped=MOMENT)
+    yield from events_of_support()
+    for template in (*ALERTS, "export_ready"):
+        values = {"factor": "a passkey", "provider": "Google", "admin": "eve", "minutes": "15"}
+        yield asked("ann@example.com", template, account_id="ann", values=values)
+
+
+def events_of_support() -> Iterator[Event]:
     yield _ticket(TicketOpened)
     for by_staff, author in ((True, "ben"), (False, "ann")):
         fields = {"reply_id": "r", "author_id": author, "by_staff": by_staff}
@@ -87,13 +97,14 @@ def every_event() -> Iterator[Event]:
         yield _ticket(TicketChanged, by=by, status_before="resolved")
     for due in ("first_reply", "resolve", "third"):
         yield _ticket(TicketOverdue, due=due)
-    for by, status in (("ben", "approved"), ("ben", "rejected"), ("ben", "hidden"), (None, "hidden")):
+    decisions: tuple[tuple[str | None, str], ...] = (
+        *(("ben", "approved"), ("ben", "rejected"), ("ben", "hidden")),
+        (None, "hidden"),
+    )
+    for decided, status in decisions:
         review = {"review_id": "v", "user_id": "ann", "resource_type": "product", "resource_id": "p"}
-        rest = {"status_before": "pending", "status": status, "by": by, "rating": 5, "updated": MOMENT}
+        rest = {"status_before": "pending", "status": status, "by": decided, "rating": 5, "updated": MOMENT}
         yield ReviewModerated.model_validate({**review, **rest})
-    for template in (*ALERTS, "export_ready"):
-        values = {"factor": "a passkey", "provider": "Google", "admin": "eve", "minutes": "15"}
-        yield asked("ann@example.com", template, account_id="ann", values=values)
 
 
 def wordings() -> Iterator[tuple[str, Phrase]]:
@@ -174,7 +185,7 @@ def test_alert_in_the_app_has_the_subject_of_its_mail(language: Language) -> Non
     ],
 )
 def test_values_are_written_as_readers_of_the_language_expect(
-    value: wording.Value, english: str, german: str
+    value: Value, english: str, german: str
 ) -> None:
     assert (shown(value, Language.ENGLISH), shown(value, Language.GERMAN)) == (english, german)
 

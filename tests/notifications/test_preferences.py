@@ -7,7 +7,7 @@ import pytest
 
 from services.notifications.kinds import KINDS, Channel, NoticeType
 from services.notifications.preferences import NO_CHOICES, Choices
-from tests.notifications.support import person, placed, stepped, tell
+from tests.notifications.support import is_usual, person, placed, stepped, tell
 
 NO_ORDERS = {"choices": [{"type": "order.placed", "channel": "in_app", "on": False}]}
 
@@ -29,7 +29,7 @@ async def test_what_is_switched_off_is_not_stored_until_it_is_switched_on_again(
     await tell(client, placed(me), stepped(me, "pending", "confirmed"), placed(person()[0]))
 
     assert (await client.get("/notifications/preferences", headers=mine)).json() == off
-    changed = [one for one in off["choices"] if one["channel"] != "sms" and not one["on"]]
+    changed = [one for one in off["choices"] if is_usual(one) and not one["on"]]
     assert {one["type"] for one in changed} == {"order.placed"}
     assert [one["type"] for one in off["choices"] if one["channel"] == "in_app"] == [*NoticeType]
     shown = (await client.get("/notifications", headers=mine)).json()
@@ -47,7 +47,7 @@ async def test_preferences_of_others_are_their_own(client: httpx.AsyncClient) ->
     await client.put("/notifications/preferences", json=NO_ORDERS, headers=mine)
 
     assert (await client.get("/notifications/preferences", headers=theirs)).json() == before
-    assert all(one["on"] == (one["channel"] != "sms") for one in before["choices"])
+    assert all(one["on"] == is_usual(one) for one in before["choices"])
 
 
 async def test_type_that_is_always_on_is_refused_with_409_and_nothing_changes(
@@ -60,7 +60,7 @@ async def test_type_that_is_always_on_is_refused_with_409_and_nothing_changes(
     assert (refused.status_code, refused.json()["code"]) == (409, "always_on")
     assert refused.json()["notification_type"] == "message"
     shown = (await client.get("/notifications/preferences", headers=mine)).json()
-    assert all(one["on"] == (one["channel"] != "sms") for one in shown["choices"])
+    assert all(one["on"] == is_usual(one) for one in shown["choices"])
 
 
 @pytest.mark.parametrize(

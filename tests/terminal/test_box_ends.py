@@ -6,7 +6,9 @@ import pytest
 
 from services.terminal import tabs
 from services.terminal.backends.base import BoxEvent, EventKind
+from services.terminal.errors import EngineUnavailable
 from services.terminal.viewers import Viewer
+from services.terminal.workspace.walks import Usage
 from shared.ids import new_id
 from tests.terminal.world import World, age, state_of
 
@@ -41,8 +43,37 @@ async def test_box_that_ends_without_a_request_loses_its_terminals_and_can_start
     assert session.exit is not None
     assert (session.exit.is_lost, session.exit.reason) == (True, "killed")
     assert (await state_of(world, "ann"))["reason"] == "killed"
+    assert world.emitted() == [("ann", "killed")]
     await world.boxes.ensure("ann")
     assert (await state_of(world, "ann"))["state"] == "running"
+
+
+async def test_box_that_is_stopped_emits_its_reason_once(world: World) -> None:
+    place = await world.boxes.ensure("ann")
+    await asyncio.gather(*(world.boxes.stop("ann", "user") for _ in range(3)))
+    await world.boxes.ensure("ann")
+    await world.boxes.stop_by_id(place.box_id, "admin")
+    await world.boxes.ensure("ann")
+    await world.database.run(age, "ann")
+    await world.sweep()
+    await world.boxes.ensure("ben")
+    world.used = Usage(1201, 1)
+    await asyncio.to_thread(world.disk_watch.check)
+
+    assert (await state_of(world, "ann"))["state"] == "stopped"
+    assert world.emitted() == [("ann", "user"), ("ann", "admin"), ("ann", "idle"), ("ben", "disk_full")]
+
+
+async def test_box_that_cannot_start_emits_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: object) -> None:
+        raise EngineUnavailable
+
+    monkeypatch.setattr(world.backend, "ensure", fail)
+    with pytest.raises(EngineUnavailable):
+        await world.boxes.ensure("ann")
+
+    assert (await state_of(world, "ann"))["reason"] == "failed"
+    assert world.emitted() == []
 
 
 async def test_viewers_are_notified_that_a_program_was_killed_for_its_memory(world: World) -> None:

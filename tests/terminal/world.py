@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from contracts.boxes import BoxStopped
 from services.terminal.backends.base import BoxEvent, Isolation, Place, Start, ignore_event
 from services.terminal.boxes import Boxes
 from services.terminal.disk_watch import DiskWatch
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
-from services.terminal.models import BOXES
+from services.terminal.models import BOXES, EVENTS
 from services.terminal.places import Places
 from services.terminal.ports.tunnels import Tunnels
 from services.terminal.settings import Settings
@@ -18,6 +19,8 @@ from services.terminal.workspace.quota import Quota
 from services.terminal.workspace.walks import Usage
 from shared.clock import now
 from shared.data.database import Database
+from shared.events.outbox import OUTBOX, Outbox
+from tests.told import events
 
 
 class Still:
@@ -65,6 +68,7 @@ class Still:
 class World:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.database = settings, Database(settings.database_url)
+        self.database.session_info[OUTBOX] = Outbox(EVENTS, "terminal", {BoxStopped.topic: ["notifications"]})
         self.places, self.backend = Places(settings), Still()
         backend = self.backend
         self.terminals = Terminals(self.database, backend, self.places, settings)
@@ -80,6 +84,11 @@ class World:
 
     async def sweep(self) -> None:
         await asyncio.to_thread(self.boxes.sweep)
+
+    def emitted(self) -> list[tuple[str, str]]:
+        """Return the owner and the reason of each box that was stopped, in order."""
+        found = events(self.settings.database_url, EVENTS)
+        return [(one.data["user_id"], one.data["reason"]) for one in found if one.topic == BoxStopped.topic]
 
     async def tell(self, work: Callable[..., None], event: object) -> None:
         await self.database.run(work, [event])
