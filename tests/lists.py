@@ -810,7 +810,9 @@ class Question:
 
     @property
     def is_paged(self) -> bool:
-        return "query" in _hints(self.operation.handler)
+        """Whether the list has further pages: a query may only choose, such as a language."""
+        query = _hints(self.operation.handler).get("query")
+        return query is not None and not {"cursor", "page", "limit", "offset"}.isdisjoint(query.model_fields)
 
     @property
     def is_numbered(self) -> bool:
