@@ -85,7 +85,7 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
-        raise ValueError(f"{name!r} is not a time zone such as Europe/Helsinki") from error
+        raise ValueError(f"{name!r} is not a known time zone; use one such as Europe/Helsinki") from error
 
 
 @cache

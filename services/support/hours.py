@@ -109,7 +109,9 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
-        raise ValueError(f"SUPPORT_TIMEZONE: {name!r} is not a time zone such as Europe/Berlin") from error
+        raise ValueError(
+            f"SUPPORT_TIMEZONE: {name!r} is not a known time zone; use one such as Europe/Berlin"
+        ) from error
 
 
 def _days(listed: str) -> frozenset[date]:

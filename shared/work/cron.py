@@ -23,7 +23,9 @@ class Cron:
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone))
         except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
-            raise ValueError(f"{self.zone!r} is not a time zone such as Europe/Berlin") from error
+            raise ValueError(
+                f"{self.zone!r} is not a known time zone; use one such as Europe/Berlin"
+            ) from error
         if len(self.expression) > CHARACTERS_MAX or len(self.expression.split()) != FIELDS:
             raise ValueError("must be five fields such as `0 */6 * * *`: minute, hour, day, month, weekday")
         self.next_after(datetime(2024, 1, 1, tzinfo=self._zone))

@@ -67,7 +67,7 @@ def zone_named(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
-        message = "is not a time zone such as Europe/Berlin"
+        message = "is not a known time zone; use one such as Europe/Berlin"
         raise Invalid(errors=[FieldFault(field="timezone", code="unknown_zone", message=message)]) from error
 
 
