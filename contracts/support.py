@@ -100,7 +100,8 @@ class ReviewWritten(ReviewState):
 class ReviewModerated(ReviewState):
     """A moderator decided about a review.
 
-    Without `by`, it was hidden because people reported it, or approved because all reviews are.
+    Without `by`, no moderator did: it was hidden because people reported it, or approved because the service
+    approves all reviews.
     """
 
     topic = "review.moderated"

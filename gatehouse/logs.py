@@ -1,4 +1,4 @@
-"""`gatehouse logs REQUEST_ID`: what every process logged about one request, in the order of time."""
+"""`gatehouse logs REQUEST_ID`: what every process logged about one request, in chronological order."""
 
 import argparse
 import json

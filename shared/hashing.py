@@ -5,7 +5,7 @@ import hmac
 
 
 def sha256_hex(secret: str | bytes) -> str:
-    """Return the hash under which a random secret is stored, so that a copy of the database opens nothing.
+    """Return the hash under which a random secret is stored, so that a copy of the database gives no access.
 
     Looking a secret up by its hash has no timing side channel. Passwords can be guessed and need a slow hash.
     """

@@ -132,6 +132,6 @@ const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 root.replaceChildren();
 render(html`<${App} />`, root);
 for (const link of document.querySelectorAll("link[rel=modulepreload]")) link.remove(); // they have done their work
-// While it is found out who is signed in, the page that the address names is loaded already.
+// Load the page that the address names while asking who is signed in.
 PAGES.find((one) => one.name === place.value.page)?.load().catch(() => {});
 start().finally(() => performance.mark("console-started"));

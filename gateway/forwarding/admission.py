@@ -29,9 +29,9 @@ class Step(NamedTuple):
     """One step of admission. It raises Refusal, or returns None to go on with the next step.
 
     A step that has to wait returns a coroutine; the next step follows once it has finished. Admission
-    ends if a step returns bytes, the headers of a preflight response. `foresee` decides without a running
-    gateway if it can. A `settled` step always lets a known head pass: a GET or HEAD without a body, whose
-    headers have passed it before.
+    ends if a step returns bytes, the headers of a preflight response. `foresee` makes the same decision
+    without a running gateway, as far as that is possible. A `settled` step is skipped for a known head: a GET
+    or HEAD without a body, whose headers have passed the step before.
     """
 
     decide: Callable[[Transfer], Wait | bytes | None]

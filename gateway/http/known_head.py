@@ -1,9 +1,9 @@
-"""What a head said, for the next request on its connection that says the same.
+"""A request head that was parsed, remembered for later requests on its connection with the same headers.
 
 Clients that keep a connection open send the same headers with every request. What follows from these bytes
-and from the connection is found once: the sorted headers, the text of the token or of the session cookie, the
-client's address. What may change between two requests is not kept: whether the token is valid, the caller's
-rights, the route, the access token that stands for a session cookie.
+and from the connection is computed once: the sorted headers, the text of the token or of the session cookie,
+the client's address. What may change between two requests is not kept: whether the token is valid, the
+caller's rights, the route, the access token that stands for a session cookie.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gateway.http.headers import Fields, Header, trace_parent
 
 HEAD_BYTES_MAX = 8 * 1024  # longer heads would take too much memory on many connections
-# Headers that say more than a value: about a body, about the connection, or about this one request.
+# Heads with these headers are not remembered: they concern a body, the connection, or this one request.
 _NOT_REPEATED = frozenset(
     (b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"trailer", b"x-request-id")
 )
@@ -41,7 +41,7 @@ class KnownHead:
         self.headers = headers
         self.fields = fields
         self.token = token
-        self.cookie = cookie  # of the session, without an Authorization header
+        self.cookie = cookie  # the session cookie; None if there is an Authorization header
         self.address = address
         # The headers with an access token in place of the credential, and the token and policy they are for.
         self.presented: Sequence[bytes] = ()
@@ -68,7 +68,7 @@ def tail_of(data: bytes) -> bytes:
 
 
 def may_be_known(data: bytes, line: bytes, headers: list[Header]) -> bool:
-    """Whether these bytes mean the same headers after any target; `line` is the method and the target."""
+    """Whether these bytes give the same headers for any target; `line` is the method and the target."""
     is_plain = data.startswith(line + _VERSION) and _REQUEST_LINE.fullmatch(line) is not None
     # One line for each header: none is folded, and nothing was skipped between them.
     is_plain = is_plain and data.count(b"\n") == len(headers) + 2

@@ -9,7 +9,7 @@ from gateway.request import RequestState
 from shared.identity.same_origin import is_same_origin
 
 HEADERS_REMEMBERED = 2048
-HEADER_BYTES_REMEMBERED = 1024  # longer ones would take tens of megabytes
+HEADER_BYTES_REMEMBERED = 1024  # remembering longer ones would take tens of megabytes
 _SAFE = (b"GET", b"HEAD", b"OPTIONS")
 
 

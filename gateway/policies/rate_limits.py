@@ -216,7 +216,7 @@ def _verdict(standing: Standing, interval: float, span: float) -> Verdict:
 def _prefix(route: str, limit: RateLimit) -> str:
     """Return the prefix of one limit's keys; the braces keep a route's limits in one slot of a Redis cluster.
 
-    A changed limit starts with full buckets, as it does in a process.
+    A changed limit starts with full buckets, as it does without Redis.
     """
     rate = f"{limit.count}/{limit.seconds:g}s:{limit.burst}"
     return f"gatehouse:limit:{{{route}}}:{rate}:{limit.key}:"

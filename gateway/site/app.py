@@ -104,7 +104,7 @@ def _asked(settings: Settings, inside: Inside) -> AbstractAsyncContextManager[No
 
 
 class Index:
-    """The address of the suite itself: a page for browsers, a few facts for programs."""
+    """The root path: a page for browsers, a few facts as JSON for programs."""
 
     def __init__(self, pages: BrowserPages) -> None:
         self._pages = pages
@@ -141,7 +141,7 @@ class Metrics:
         return self._refusal(request, "/metrics/targets") or JSONResponse(found)
 
     def _refusal(self, request: Request, route: str) -> Response | None:
-        """Return the refusal of a caller who may not see this page; None for the others.
+        """Return the refusal of a caller who may not see this page; None if the caller may.
 
         No alias leads here, so a proxy that hides /metrics hides all of it.
         """

@@ -107,7 +107,7 @@ class Console:
     async def show_page(self, request: Request) -> Response:
         """Show the page; its script decides by the address what to show."""
         if request.scope.get(ALIAS) is not None:
-            raise HTTPException(404)  # the page names its files by their full path
+            raise HTTPException(404)  # under /api, because the page refers to its files by their full path
         request.scope[ROUTE] = "/console"
         return self._page.response(request, {**SECURITY_HEADERS, "Cache-Control": "no-cache"})
 

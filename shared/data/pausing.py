@@ -1,4 +1,4 @@
-"""A mark beside a SQLite file that pauses writes, while the data moves to another database and afterwards.
+"""A mark beside a SQLite file that pauses writes while the data moves to another database, and afterwards.
 
 PostgreSQL needs no mark: there the role's transactions are read-only by default.
 """

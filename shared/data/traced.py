@@ -13,7 +13,7 @@ from shared.tracing import spans
 
 STATEMENTS_MAX = 100  # spans in one transaction; later statements are only counted
 TEXT_CHARACTERS_MAX = 2_000
-# Of a statement, what its description is made from; longer ones are not kept in memory either.
+# A statement is described from at most this much of its text, and no more of it is kept in memory.
 READ_CHARACTERS_MAX = 8_000
 _OPERATION = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+\"?([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
@@ -46,7 +46,7 @@ class Traced:
 
 
 def begun(statement: str, system: str) -> spans.Span | None:
-    """Begin a span for a statement below the current span, if the current one is sampled and has room."""
+    """Begin a span for a statement below the current span, if that one is sampled and has room."""
     above, described = spans.sampled(), _described(statement)
     if above is None or described is None:
         return None
@@ -62,7 +62,7 @@ def begun(statement: str, system: str) -> spans.Span | None:
 def _described(statement: str) -> tuple[str, str, str] | None:
     """Return a statement's name, operation and text; None if it only begins or sets something.
 
-    Values are bound, never written into a statement; quoted values are removed all the same.
+    Values are bound, never written into a statement; quoted values are removed anyway.
     """
     if len(statement) > READ_CHARACTERS_MAX:
         return _read(statement[:READ_CHARACTERS_MAX])
@@ -83,7 +83,7 @@ _remembered = lru_cache(maxsize=500)(_read)
 
 
 def _with_spans(engine: Engine) -> Engine:
-    """Return an engine on the same pool. Its listeners cost the original nothing."""
+    """Return an engine on the same pool. Listeners on it cost the original engine nothing."""
     traced = engine.execution_options()
 
     @event.listens_for(traced, "before_cursor_execute")

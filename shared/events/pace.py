@@ -3,8 +3,8 @@
 import asyncio
 
 FORGOTTEN_MAX = 500  # deletions per transaction
-# How long events are gathered, so that a burst is delivered together; it bounds the delay of an event when
-# nothing is wrong. A delivery costs as much as dozens of events, so under load they are gathered longer.
+# How long events are gathered, so that a burst is delivered together; it bounds the delay of an event
+# in normal operation. A delivery costs as much as dozens of events, so under load they are gathered longer.
 GATHER_SECONDS = 0.05
 GATHER_UNDER_LOAD_SECONDS = 0.2
 LOAD_EVENTS = 10  # this many events within about a second count as load
@@ -30,5 +30,5 @@ class Gathering:
         return GATHER_UNDER_LOAD_SECONDS if self._left(at) >= LOAD_EVENTS else GATHER_SECONDS
 
     def _left(self, at: float) -> float:
-        """Return the count so far, which fades away within a second."""
+        """Return the recent count, which decays within a second."""
         return self._lately * max(0.0, 1.0 - (at - self._noted))

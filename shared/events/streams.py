@@ -38,7 +38,7 @@ PAUSE_SECONDS_MAX = 5.0
 SETTLE_SECONDS = 0.5
 
 # Checks leadership and reads in one step: a delayed reader that no longer leads reads nothing. Its successor
-# first re-reads the entries that it had not acknowledged.
+# first re-reads the entries that the delayed reader had not acknowledged.
 _TAKE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

@@ -14,7 +14,7 @@ from shared.words import words_of
 
 JSON = "application/json"
 PARAMETERS_MAX = 100
-FAULTS_MAX = 100  # reported together, even for a body with a million wrong fields
+FAULTS_MAX = 100  # how many are reported at most, even for a body with a million wrong fields
 FIELD_CHARACTERS_MAX = 200
 _TYPE = re.compile(r"(?:constrained-)?(?:str|int|float|bool|none)|(?:[a-z]+-)*[a-z]+\[.*\]", re.DOTALL)
 

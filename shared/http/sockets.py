@@ -46,9 +46,7 @@ SOCKETS_MAX = 1000
 SOCKETS_PER_ACCOUNT = 64
 CLOSE_BASE = 4000
 SIGN_IN = 4401
-CLIENT_LEFT = (
-    499  # in the log only, as with nginx: the client has left before the socket was accepted or closed
-)
+CLIENT_LEFT = 499  # in the log only, as with nginx: the client left before the socket was accepted or closed
 BEARER_PREFIX = "bearer."  # the subprotocol is the only header that browser scripts can set
 REFUSALS = frozenset((401, 403, 404))
 _MAYBE_CALLER = Caller | None  # of a socket with public access

@@ -25,13 +25,14 @@ from shared.process.tasks import end
 STALE_SECONDS = 3.0  # auth sends a heartbeat every second
 FIRST_LOAD_SECONDS = 10.0  # no warning while the suite is still starting
 KEPT_MAX = 200_000  # per kind
-# After an outage, a verifier is back within a tenth of the time that the outage took. So a verifier misses
-# little after a restart of auth, and costs little while auth is really away.
+# After an outage, a verifier reconnects within a tenth of the time that the outage took. So it misses little
+# after a restart of auth, and causes little load while auth is down for long.
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.05, 0.5
 RETRY_RATIO = 0.1
 FEED = "/internal/revocations"
-# The header with the name of a process that follows the feed. auth expects it back after each page, and
-# waits for it. It is not a query parameter, because an older version of auth would refuse an unknown one.
+# The header with the name of a process that follows the feed. After each page auth expects the same process
+# to ask again, and delays responses that report a revocation until it has. The name is not a query parameter,
+# because an older version of auth would refuse an unknown one.
 VERIFIER = "x-verifier"
 VERIFIER_NAME_MAX = 64
 

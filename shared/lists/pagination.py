@@ -68,8 +68,9 @@ class Walk:
     def newest(self, rows: int, checked: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
         """Select the newest rows; with `checked`, only from a window of rows.
 
-        The inner limit keeps planners from choosing an index for the checked conditions. The outer order is
-        for conditions with a subquery: PostgreSQL may turn it into a join that starts at the other table.
+        The inner limit keeps planners from choosing an index for the checked conditions. The outer order
+        is needed for conditions with a subquery: PostgreSQL may turn the subquery into a join that starts at
+        the other table.
         """
         ordered = self.bounded.order_by(self.key.desc())
         if not checked:

@@ -98,7 +98,7 @@ class Renderer:
         except (EOFError, OSError) as error:
             raise self._failed(Reason.WORKER_DIED, template) from error
         finally:
-            # A worker whose answer was not read would answer the next request with this document.
+            # A worker whose response was not read would send this document in response to the next request.
             if not is_done:
                 await self._end()
         if "error" in answer:

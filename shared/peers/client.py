@@ -75,7 +75,7 @@ class HttpClient:
             return _outcome(url, response.status_code, response.content)
 
     async def download(self, url: str, *, headers: dict[str, str], bytes_max: int) -> bytes:
-        """Fetch a document. More than `bytes_max` are not read, and raise AnswerTooLarge."""
+        """Fetch a document. Beyond `bytes_max` bytes, stop reading and raise AnswerTooLarge."""
         with _calling("GET", url):
             return await self._download(url, headers, bytes_max)
 

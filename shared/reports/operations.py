@@ -35,8 +35,8 @@ def report_operations(
 ) -> list[Operation]:
     """Return operations to start reports, to follow their jobs, and to download their files.
 
-    `scopes` are what limited tokens need to start one and to download it, `jobs_scope` is as in
-    `job_operations`, and `errors` are refusals of both handlers.
+    Limited tokens need the first of `scopes` to start a report, and the second to download it. `jobs_scope`
+    is as in `job_operations`, and `errors` are refusals of both handlers.
     """
     starting, downloading = scopes
     return [

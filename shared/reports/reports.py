@@ -1,6 +1,6 @@
 """Reports about the rows of a service: started by a request, written as a job, downloaded as a file.
 
-A service gives its sources and its table of parts; the rest is the same everywhere.
+A service provides its sources and its table of parts; everything else is the same for all services.
 """
 
 import json
@@ -54,7 +54,7 @@ class Reports:
         return Duty("expire_reports", EXPIRE_SECONDS, deleting, alone=True)
 
     def start(self, session: Session, jobs: Jobs, owner: str, wanted: ReportInput) -> JobOut:
-        """Start a report when this transaction commits. Those of one account are written in turn."""
+        """Start a report when this transaction commits. Reports of one account are written one at a time."""
         table, since = jobs.table, first_id(now(), -timedelta(days=1))
         recent = table.c.owner == owner, table.c.id >= since, table.c.kind == KIND
         some = select(table.c.id).where(*recent).limit(REPORTS_DAILY).subquery()
@@ -77,7 +77,8 @@ class Reports:
             **GUARDS,
             "cache-control": "no-store",
             "content-disposition": disposition(file["name"], shown=False),
-            "content-length": str(file["bytes"]),  # a file that expires meanwhile is seen to be cut off
+            # If the file expires while it is sent, the client sees that the end is missing.
+            "content-length": str(file["bytes"]),
         }
         media_type = _TYPES[file["name"].rpartition(".")[2]]
         content = self._files.parts(self._database, job["id"])

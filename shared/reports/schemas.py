@@ -1,4 +1,4 @@
-"""Input of reports, and what a job needs to know of one."""
+"""The input of a report, and what its job needs to know."""
 
 from datetime import UTC, datetime
 from enum import StrEnum

@@ -37,7 +37,7 @@ class Writer:
         self, database: Database, store: Files, by_kind: Mapping[str, Source], kept: timedelta
     ) -> None:
         self._database, self._files, self._sources, self._kept = database, store, by_kind, kept
-        self._turn = asyncio.Lock()  # reports are rare, so only one process renders, and only while it must
+        self._turn = asyncio.Lock()  # reports are rare, so one renderer, started when needed, is enough
 
     async def write(self, job: Running) -> Mapping[str, Any]:
         """Write the file of a report, and return what is known of it."""

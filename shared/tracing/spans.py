@@ -105,7 +105,7 @@ sampled = current.get  # returns the current span if the current trace is sample
 
 
 def log_fields(span: Span | None) -> dict[str, str]:
-    """Return what log lines say of a sampled trace; others cannot be looked up anywhere."""
+    """Return the fields of log lines within a sampled trace; other traces are stored nowhere."""
     return {} if span is None else {"trace_id": span.trace_id, "span_id": span.span_id}
 
 
@@ -158,7 +158,7 @@ def within(span: Span) -> Iterator[Span]:
 
 
 def child(name: str, kind: Kind = "internal") -> AbstractContextManager[Span | None]:
-    """Begin a child of the current span; nothing happens, almost for free, if there is none."""
+    """Begin a child of the current span. Without one nothing happens, which costs almost nothing."""
     parent = sampled()
     return _NOTHING if parent is None else within(parent.child(name, kind))
 
@@ -179,5 +179,5 @@ def consuming(name: str, contexts: Sequence[str | None]) -> AbstractContextManag
 
 
 def nanoseconds_ago(seconds: float) -> int:
-    """Return the time of an earlier moment, as spans note it."""
+    """Return the time some seconds ago, in nanoseconds, as spans store it."""
     return time.time_ns() - int(seconds * 1e9)

@@ -38,7 +38,7 @@ export function go(address, { replace = false } = {}) {
 /** Where to return to after signing in. */
 export const here = () => location.pathname + location.search;
 
-/** Follow links without loading the page anew, unless the person wants a new tab. */
+/** Follow links without reloading the page, unless the person wants a new tab. */
 export function followLinks() {
   addEventListener("popstate", () => { place.value = read(); });
   document.addEventListener("click", (event) => {

@@ -62,10 +62,10 @@ async function stepsFor(record) {
   const { signed, other, next } = await checkpointBy(note, keys, kept?.key);
   /** @type {Step[]} */
   const steps = [];
-  if (!signed) steps.push({ text: other ? "The checkpoint is signed by another key than the one that this browser has kept" : "No key of the log signed the checkpoint", isGood: false, detail: other, isKept: Boolean(other) });
+  if (!signed) steps.push({ text: other ? "The checkpoint is signed by a key other than the one that this browser has kept" : "No key of the log signed the checkpoint", isGood: false, detail: other, isKept: Boolean(other) });
   else {
     steps.push(keyStep(kept, signed.key));
-    if (next) steps.push({ text: "A newer key signed as well; until you take it, this browser keeps the older one", isGood: true, detail: next, next: { ...signed, key: next } });
+    if (next) steps.push({ text: "A newer key signed as well; until you accept it, this browser keeps the older one", isGood: true, detail: next, next: { ...signed, key: next } });
     steps.push({ text: `The key signed a checkpoint over ${count(signed.size)} records`, isGood: true, detail: signed.root });
     steps.push(...(await continuity(kept, signed)));
   }
@@ -84,7 +84,7 @@ async function stepsFor(record) {
   return steps;
 }
 
-/** The record with all that proves it: a part of the log of one millisecond. @param {any} record */
+/** The record with everything that proves it: the part of the log from one millisecond. @param {any} record */
 async function exported(record) {
   const until = new Date(Date.parse(record.timestamp) + 1).toISOString();
   const path = withQuery("/audit/export", { from: record.timestamp, to: until, action: record.action });

@@ -52,11 +52,11 @@ export async function isKept(record, part) {
   const content = part === "origin" ? { ip: record.ip, user_agent: record.user_agent } : record.metadata;
   if (salt !== null) return by === null && SALT.test(salt) && (await commitment(salt, content)) === record[part];
   const isEmpty = (part === "origin" ? Object.values(content) : [content]).every((one) => one === null);
-  const isOfLog = record.actor === "log" && record.service === "audit"; // no erasure clears these
+  const isOfLog = record.actor === "log" && record.service === "audit"; // an erasure leaves these as they are
   return isEmpty && Number.isInteger(by) && by > record.seq && !isOfLog ? null : false;
 }
 
-/** What the steps of a proof say together. @param {{isGood: boolean | null}[]} steps @returns {"bad" | "open" | "good"} */
+/** The result of all steps of a proof. @param {{isGood: boolean | null}[]} steps @returns {"bad" | "open" | "good"} */
 export function verdictOf(steps) {
   if (!steps.length || steps.some((one) => one.isGood === false)) return "bad";
   return steps.some((one) => one.isGood === null) ? "open" : "good";

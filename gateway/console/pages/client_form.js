@@ -12,13 +12,13 @@ const DEVICE = "urn:ietf:params:oauth:grant-type:device_code";
 const KINDS = /** @type {Record<string, {word: string, grants: string[], isPublic?: boolean, needsUris?: boolean}>} */ ({
   web: { word: "A web app with a server, which signs people in", grants: ["authorization_code", "refresh_token"], needsUris: true },
   public: { word: "An app in a browser or on a phone, which cannot keep a secret", grants: ["authorization_code", "refresh_token"], isPublic: true, needsUris: true },
-  program: { word: "A program of ours, without people", grants: ["client_credentials"] },
+  program: { word: "A program of ours that acts without a user", grants: ["client_credentials"] },
   device: { word: "A device without a browser", grants: [DEVICE, "refresh_token"], isPublic: true },
 });
 
 /** @type {import("../parts/form.js").Field[]} */
 const FIELDS = [
-  { name: "name", label: "Name", maxlength: 100, autocomplete: "off", autofocus: true, help: "People read it where they allow access." },
+  { name: "name", label: "Name", maxlength: 100, autocomplete: "off", autofocus: true, help: "People see it when they are asked to allow access." },
   { name: "kind", label: "What it is", options: Object.entries(KINDS).map(([code, one]) => [code, one.word]) },
   { name: "redirect_uris", label: "Redirect URIs", rows: 2, spellcheck: false, help: "One per line, only for apps that sign people in. They must match exactly." },
   { name: "scopes", label: "Scopes", autocomplete: "off", spellcheck: false, help: "Separated by spaces, such as: openid orders:read." },

@@ -65,9 +65,9 @@ function ReceivedList({ service }) {
     ${asked && html`<${EventDecision} service=${service} ...${asked} onDone=${onDone} onAway=${() => setAsked(null)} />`}`;
 }
 
-const NOTHING_DEAD = html`<${Empty} icon="check" title="No dead events"><p>An event is dead once it could not be applied eight times. It waits here for 30 days.</p><//>`;
-const NOTHING_UNSENT = html`<${Empty} icon="check" title="Nothing waits"><p>All events for this receiver have arrived.</p><//>`;
-const NOTHING_PARKED = html`<${Empty} icon="check" title="Nothing is retried"><p>An event that cannot be applied is retried with growing pauses, over about nine minutes.</p><//>`;
+const NOTHING_DEAD = html`<${Empty} icon="check" title="No dead events"><p>An event is dead once eight attempts to apply it have failed. It waits here for 30 days.</p><//>`;
+const NOTHING_UNSENT = html`<${Empty} icon="check" title="Nothing is waiting"><p>All events for this receiver have arrived.</p><//>`;
+const NOTHING_PARKED = html`<${Empty} icon="check" title="Nothing to retry"><p>An event that cannot be applied is retried with growing pauses, over about nine minutes.</p><//>`;
 
 /** @type {import("../parts/table.js").Column[]} */
 const COLUMNS = [
@@ -87,11 +87,11 @@ const UNSENT = [
   { head: "Age", class: "num muted nowrap c2", cell: (row) => html`<${Ago} at=${row.created} />` },
 ];
 
-/** What this service could not hand over yet. @param {{waiting: any[]}} props */
+/** What this service has not delivered yet. @param {{waiting: any[]}} props */
 function Waiting({ waiting }) {
   const late = waiting.filter((one) => one.number > 0);
-  if (!late.length) return html`<p class="muted">Nothing waits to be sent.</p>`;
-  return html`<section class="card"><header><h2>Wait to be sent</h2></header><div class="rows">${late.map((one) => html`<a key=${one.subscriber} href=${hrefWith({ to: one.subscriber, state: "", open: "", pick: "" })}>
+  if (!late.length) return html`<p class="muted">Nothing is waiting to be sent.</p>`;
+  return html`<section class="card"><header><h2>Waiting to be sent</h2></header><div class="rows">${late.map((one) => html`<a key=${one.subscriber} href=${hrefWith({ to: one.subscriber, state: "", open: "", pick: "" })}>
     <span class="t">${counted(one.number, "event")} for ${receiver(one.subscriber)}${one.last_error && html`<small class="muted">${one.last_error}</small>`}</span>
     <span class="e muted">oldest <${Ago} at=${one.oldest} ago /></span></a>`)}</div></section>`;
 }

@@ -45,7 +45,7 @@ export function OrderDrawer({ id, list }) {
   const footer = shown && hasActions(shown.status) && html`<${Actions} order=${shown} busy=${busy} onStep=${step} onCancel=${() => setAsking(true)} />`;
   return html`<${Drawer} title=${shown?.product_name ?? "Order"} noun="order" id=${id} rows=${list.rows.value} footer=${footer}>
       ${order.error.value && html`<${Failure} error=${order.error.value} retry=${order.load} />`}
-      ${refused && html`<${Failure} error=${refused} unharmed=${refused.status === 412 ? "Somebody changed the order meanwhile; it is shown as it is now." : "Nothing was changed."} />`}
+      ${refused && html`<${Failure} error=${refused} unharmed=${refused.status === 412 ? "Somebody changed the order meanwhile. You now see its latest state." : "Nothing was changed."} />`}
       ${shown ? html`<${Content} order=${shown} history=${history} />` : !order.error.value && html`<${Lines} rows=${6} />`}
     <//>
     ${isAsking && shown && html`<${Confirm} title="Cancel this order?" isDanger isBusy=${Boolean(busy)} yes="Cancel order" no="Keep order"

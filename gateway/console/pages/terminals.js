@@ -40,7 +40,7 @@ function Work({ tabs, box }) {
   const session = saved.sessions[active], view = views[active] ?? {};
   useEffect(() => { if (session && view.session !== session) note(active, { session, state: "connecting", title: "", notice: "" }); }, [active, session]);
 
-  /** Do something with the tabs; what fails is shown. @param {() => Promise<any>} work */
+  /** Do something with the tabs, and show the error if it fails. @param {() => Promise<any>} work */
   const attempt = async (work) => {
     setBusy(true);
     setError(null);
@@ -101,13 +101,13 @@ function Work({ tabs, box }) {
       say(name ? `This tab is now called ${name}.` : "This tab has the title of its program.");
     }} />`}
     ${asking && html`<${Confirm} title="End this shell?" isDanger isBusy=${isBusy} yes="End shell" no="Keep shell" onYes=${() => close(asking)} onNo=${() => setAsking("")}
-      text=${html`<p>The programs in <b>${titleOf(asking, saved.names, views)}</b> are ended. Files are kept.</p>`} />`}`;
+      text=${html`<p>This ends the programs in <b>${titleOf(asking, saved.names, views)}</b>. Files are kept.</p>`} />`}`;
 }
 
-/** What is wrong with the shell in view, and the way on. @param {{view: View, isBusy: boolean, onStart: () => void}} props */
+/** What is wrong with the shell in view, and what to do about it. @param {{view: View, isBusy: boolean, onStart: () => void}} props */
 function Trouble({ view, isBusy, onStart }) {
   if (view.state === "waiting") {
-    return html`<div class="banner info" role="status"><${Icon} name="refresh" class="accent" /><div class="t"><b>The connection is lost.</b> The shell keeps running, and its output is kept. This page connects again by itself.</div></div>`;
+    return html`<div class="banner info" role="status"><${Icon} name="refresh" class="accent" /><div class="t"><b>The connection is lost.</b> The shell keeps running, and its output is kept. This page reconnects automatically.</div></div>`;
   }
   if (view.state !== "ended" && view.state !== "failed") return view.notice ? html`<div class="banner warn" role="status"><${Icon} name="warn" class="warn" /><div class="t">${view.notice}</div></div>` : null;
   return html`<div class="banner" role="status"><${Icon} name="info" /><div class="t"><b>${stateText(view)}.</b> Files are kept.</div>

@@ -128,7 +128,7 @@ function follow(term, fit, place, connection) {
   };
 }
 
-/** What fits into the place; null while it is hidden. @param {any} fit */
+/** The rows and columns that fit into the element; null while it is hidden. @param {any} fit */
 function sizeOf(fit) {
   const found = fit.proposeDimensions();
   return found?.rows && found.cols ? { rows: Math.min(found.rows, 500), cols: Math.min(Math.max(2, found.cols), 1000) } : null;

@@ -22,7 +22,7 @@ const COLOURS = /** @type {Record<string, string>} */ ({ urgent: "bad", high: "w
 export default function Tickets() {
   const { query } = place.value;
   const list = useList(withQuery("/tickets", { search: query.q, status: query.status, priority: query.priority, overdue: query.overdue, tag: query.tag, assigned_to: query.assigned && me.value?.id }));
-  // Only staff is told how many internal notes a ticket has.
+  // Only staff see how many internal notes a ticket has.
   const isStaff = Boolean(list.rows.value?.some((row) => row.note_count !== null)) || me.value?.role === "admin";
   const picks = usePicks(list, (row) => row.subject, isStaff);
   useEffect(() => addCommands([{ id: "ticket-new", label: "Open a ticket", keys: "n", group: "Here", icon: "plus", run: () => go(hrefWith({ do: "new" })) }]), []);

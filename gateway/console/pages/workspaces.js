@@ -22,8 +22,8 @@ export const modeWord = (mode) => (mode ? MODES[mode] ?? words(mode) : "–");
 export default function Workspaces() {
   const { query } = place.value, isAdvice = query.tab === "savings";
   const summary = useThing("/dashboard");
-  const [rows, setRows] = useState(/** @type {any[] | null} */ (null)); // what the drawer walks through
-  return html`<${Page} title="WorkSpaces" lead=${summary.data.value?.is_demo && "These machines are invented, for trying out."} actions=${html`<a class="btn" href="/workspaces/export?format=csv" download><${Icon} name="download" />Export</a><${Sync} onDone=${() => summary.load()} />`}>
+  const [rows, setRows] = useState(/** @type {any[] | null} */ (null)); // the rows that the drawer steps through
+  return html`<${Page} title="WorkSpaces" lead=${summary.data.value?.is_demo && "These machines are invented, so that you can try this page."} actions=${html`<a class="btn" href="/workspaces/export?format=csv" download><${Icon} name="download" />Export</a><${Sync} onDone=${() => summary.load()} />`}>
       <${Ask} />
       <div class="cols main-aside"><${Cost} /><${Savings} /></div>
       <nav class="tabs" aria-label="WorkSpaces"><a href=${hrefWith({ tab: "", kind: "", open: "" })} aria-current=${isAdvice ? undefined : "page"}>Machines</a>
@@ -57,7 +57,7 @@ const COLUMNS = [
   { head: "Last used", class: "num muted nowrap c4", cell: (row) => (row.last_connection ? html`<${Ago} at=${row.last_connection} />` : "Never") },
 ];
 
-/** Running and stopped machines are well; other states are worth a look. @param {{of: string, gone?: string | null}} props */
+/** Running and stopped machines are healthy; other states deserve attention. @param {{of: string, gone?: string | null}} props */
 export function MachineState({ of, gone }) {
   if (gone) return html`<${State} of="deleted" word="Gone" />`;
   if (of === "AVAILABLE") return html`<span>Running</span>`;

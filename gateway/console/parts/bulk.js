@@ -65,10 +65,10 @@ export function BulkBar({ picks, list, noun, name, actions }) {
         <progress max=${progress.total} value=${progress.done} aria-label=${progress.action.busy}></progress>
         <button class="btn sm" type="button" onClick=${() => { isStopped.current = true; }}>Stop after this one</button>`
       : html`<${Chosen} picks=${picks} list=${list} noun=${noun}>${actions.filter((one) => rows.some(one.can)).map((one) => html`<button class=${`btn sm ${one.isDanger ? "danger" : ""}`} type="button" key=${one.word} onClick=${() => setAsked(one)}>${one.word}</button>`)}<//>`}
-    ${failed.length > 0 && html`<div style=${{ flexBasis: "100%" }}>${blocked ? html`<${Failure} error=${blocked.error} unharmed="The rest was not changed, and is still chosen." />`
+    ${failed.length > 0 && html`<div style=${{ flexBasis: "100%" }}>${blocked ? html`<${Failure} error=${blocked.error} unharmed="The others were not changed, and are still chosen." />`
       : html`<div class="banner bad" role="alert"><${Icon} name="error" class="bad" /><div class="t"><b>${counted(failed.length, noun)} could not be changed</b>, and ${failed.length === 1 ? "is" : "are"} still chosen.
         <ul class="lost">${failed.map((/** @type {any} */ { row, error }) => html`<li key=${row.id}>${name(row)}: ${error.status === 412 ? "it was changed meanwhile" : faultIn(error).replace(/\.$/, "")}</li>`)}</ul></div>
-        <div class="btns"><button class="btn sm" type="button" onClick=${() => { setFailed([]); list.load(); }}>Read the list again</button></div></div>`}</div>`}
+        <div class="btns"><button class="btn sm" type="button" onClick=${() => { setFailed([]); list.load(); }}>Reload the list</button></div></div>`}</div>`}
     ${asked && html`<${Confirm} title=${`${asked.word}: ${counted(rows.filter(asked.can).length, noun)}?`} isDanger=${asked.isDanger} yes=${asked.word} no="Keep them" text=${html`<${Preview} rows=${rows} action=${asked} name=${name} />`}
       onYes=${() => run(asked)} onNo=${() => setAsked(null)} />`}
   </section>`;

@@ -6,7 +6,7 @@ import { draft } from "../core/app_state.js";
 import { html, useMemo, useRef, useState } from "../core/view.js";
 import { Failure, Icon } from "./ui.js";
 
-/** What is typed into a form for secrets is in no storage of the browser. */
+/** What is typed into a form for secrets is never stored in the browser. */
 const NOT_KEPT = { read: () => ({}), write() {}, forget() {} };
 
 /** @typedef {{name: string, label: string, help?: string, type?: string, required?: boolean, rows?: number, options?: [string, string][], [attribute: string]: any}} Field */
@@ -28,7 +28,7 @@ export function Form({ name, fields, initial = {}, submit, busy, away = "", send
     const changed = { ...values, [field]: value };
     key.current = newKey();
     setValues(changed);
-    // Only what was typed is kept: the rest may be changed by others meanwhile.
+    // Only what was typed is kept: others may change the rest meanwhile.
     kept.write(Object.fromEntries(Object.entries(changed).filter(([name, value]) => value !== (initial[name] ?? ""))));
   };
   /** @param {SubmitEvent} event */

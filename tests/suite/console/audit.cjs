@@ -69,7 +69,7 @@ async function proof({ page, drawer, done, look }) {
   await page.reload();
   await drawer("Place order");
   await check("Check this record", bad);
-  await steps.locator("li.bad", { hasText: "signed by another key than the one that this browser has kept" }).waitFor();
+  await steps.locator("li.bad", { hasText: "signed by a key other than the one that this browser has kept" }).waitFor();
   await check("Forget what this browser has kept", good);
   // A browser that does not know these signatures says so, and accuses nobody.
   await page.evaluate(() => { SubtleCrypto.prototype.generateKey = () => Promise.reject(new DOMException("", "NotSupportedError")); });

@@ -49,7 +49,7 @@ async function asAdmin({ given, page, go, heading, press, done, expectRefusal, e
   await bar.getByText("Bulk 1: it was changed meanwhile").waitFor();
   await bar.getByText("1 order chosen", { exact: true }).waitFor();
   await look("bulk-failed");
-  await bar.getByRole("button", { name: "Read the list again" }).click();
+  await bar.getByRole("button", { name: "Reload the list" }).click();
   await page.getByRole("row", { name: /Bulk 1.*Confirmed/ }).waitFor();
   await bar.getByRole("button", { name: "Ship orders" }).click();
   await sure("Ship orders");
