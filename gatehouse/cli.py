@@ -192,7 +192,7 @@ def service(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in files))
-    sys.stdout.write("try it: make up (stop a running suite first), and make test; ")
+    sys.stdout.write("to try it, stop a running suite, then run make up and make test; ")
     sys.stdout.write("then adapt it (docs/services.md)\n")
     return 0
 

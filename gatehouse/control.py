@@ -1,7 +1,7 @@
 """How `gatehouse upgrade` asks the running launcher to replace its programs.
 
 The launcher listens on a socket in DATA_DIR that only its user can open. A request is one line of JSON,
-`{"replace": ["orders"]}`. The answer has a line for each program that was replaced, and a last one,
+`{"replace": ["orders"]}`. The response has one line for each program that was replaced, and ends with
 `{"done": true}` or `{"failed": "why"}`.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ANSWER_SECONDS = 600.0  # for one program
-PATH_BYTES_MAX = 107  # of the system
+PATH_BYTES_MAX = 107  # the longest path of a socket on Linux
 
 
 class NotReplaced(Exception):
@@ -49,7 +49,7 @@ class Control:
             listening.bind(str(self._path))
             self._path.chmod(0o600)
             self._server = await asyncio.start_unix_server(self._answer, sock=listening)
-        except OSError:  # DATA_DIR cannot be written: there is no upgrade through this launcher
+        except OSError:  # DATA_DIR cannot be written: `gatehouse upgrade` cannot reach this launcher
             listening.close()
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class Control:
             await self._replace(names, told)
         except NotReplaced as error:
             return {"failed": str(error)}
-        except Exception as error:  # noqa: BLE001 - the operator reads it; without an answer we seem to have ended
+        except Exception as error:  # noqa: BLE001 - the operator reads it; without a response we seem to have ended
             return {"failed": f"{type(error).__name__}: {error}"}
         return {"done": True}
 

@@ -30,7 +30,7 @@ class Dashboard(NamedTuple):
     name: str
     title: str
     panels: tuple[Panel, ...]
-    choices: tuple[tuple[str, str], ...] = ()  # a variable, and the query of its values
+    choices: tuple[tuple[str, str], ...] = ()  # a variable, and the query for its values
 
 
 def _panel(title: str, unit: str, *lines: tuple[str, str]) -> Panel:

@@ -116,7 +116,7 @@ def as_function(text: str, variable: str, addresses: dict[str, str]) -> str:
         names = ",".join(f"{theirs}:{ours}" for theirs, ours in _names(match["what"]))
         return f"const{{{names}}}={source(match)};"
 
-    # The modules are one long line each, so only the comment at its end goes.
+    # Each module is one long line, so this removes only the comment at its end.
     text = SOURCE_MAP.sub("", text).strip()
     text = EXPORT.sub(export, PASSED_ON.sub(pass_on, IMPORT.sub(take, text)))
     text, defaults = DEFAULT.subn("const _default = ", text)

@@ -52,7 +52,7 @@ def backup(arguments: argparse.Namespace) -> int:
 
 
 def restore(arguments: argparse.Namespace) -> int:
-    """Restore a backup, whole or some services of it; the suite must be stopped."""
+    """Restore a whole backup, or some of its services; the suite must be stopped."""
     from gatehouse.backup import locations, restoring
 
     try:
@@ -130,7 +130,7 @@ def _services(parser: argparse.ArgumentParser) -> None:
 
 
 def passphrase_or_consent(*, without_secrets: bool) -> str | None:
-    """Return what seals the secrets; NotDone if there is none and they are not left out on purpose."""
+    """Return the passphrase that seals the secrets; None if they are left out on purpose."""
     passphrase = None if without_secrets else _passphrase()
     if passphrase is None and not without_secrets:
         raise NotDone(

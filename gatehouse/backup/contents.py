@@ -20,7 +20,7 @@ from shared.process.s3 import MISSING, client_of, code_of
 from shared.process.stored import HOLD_PREFIX, StoredBucket
 
 AT_ONCE = 8
-SMALL_BYTES = 1 << 20  # whole objects of this size are in memory, several at once
+SMALL_BYTES = 1 << 20  # objects up to this size are held in memory, several at a time
 _NO_BACKUP, _UNCHANGED = "no backup was made", "nothing was changed"
 
 Say = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""One moment of all databases: a snapshot of each, between which no event was delivered.
+"""Snapshots of all databases at one moment, so that no event is delivered between two of them.
 
 Services change each other by events. If a snapshot of the receiver were older than the delivery of an event,
 and that of the sender newer, the event would be in neither. Therefore all databases are locked together for

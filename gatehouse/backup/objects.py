@@ -62,7 +62,7 @@ class Bucket:
         return Upload(self._client, self._bucket, f"{self._prefix}{name}", _NO_BACKUP)
 
     def noted(self, name: str, size: int, /) -> Noted:
-        """Leave a receipt, by which the metrics, the console and the doctor know of this backup."""
+        """Leave a receipt, from which the metrics, the console and the doctor learn of this backup."""
         place = f"{self._place}{name}"
         if taken_of(name) is None:
             return Noted(place)
@@ -126,7 +126,7 @@ class Upload:
         return self._size
 
     def abandon(self) -> None:
-        with suppress(BotoCoreError, ClientError):  # the reason for abandoning it, perhaps
+        with suppress(BotoCoreError, ClientError):  # the same fault, perhaps, as the reason for this
             self._client.abort_multipart_upload(**self._upload)
 
     def _send(self, body: bytes) -> None:

@@ -34,7 +34,7 @@ def refill(place: Openable, buckets: Mapping[str, StoredBucket], replaced: str, 
 
 
 class _Filled:
-    """One bucket, and the keys of what it got."""
+    """One bucket, and the keys of the objects that were written to it."""
 
     def __init__(self, content: BucketContent) -> None:
         self._content = content

@@ -38,7 +38,7 @@ class Plan:
     passphrase: str | None
     data_dir: Path
     replaced: Path
-    """Where everything goes that was there before."""
+    """The folder to which everything that is replaced is moved."""
     is_whole: bool
     dumps: dict[str, Path] = field(default_factory=dict)
     secrets: Secrets | None = None
@@ -64,7 +64,7 @@ class Plan:
 def restore(
     root: Path, place: Openable, *, chosen: Collection[str], replace: bool, passphrase: str | None, say: Say
 ) -> dict[str, Any]:
-    """Restore a backup, whole or some services of it; return its manifest."""
+    """Restore a whole backup, or some of its services; return its manifest."""
     data_dir = parts.data_dir(root)
     with in_order(data_dir, restores=True), read(place) as (manifest, members):
         plan = Plan(
@@ -322,7 +322,7 @@ def _move_aside(plan: Plan, place: Path) -> None:
 
 
 def _clear(plan: Plan) -> None:
-    """Remove drafts, also those that a killed restore left."""
+    """Remove drafts, including those that a killed restore left behind."""
     places = [file for part in plan.parts.values() if (file := _sqlite_file(part))]
     for place in (*places, *plan.folders.values(), plan.data_dir / ROUTES):
         draft = _draft(place)

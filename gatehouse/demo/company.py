@@ -126,7 +126,7 @@ TICKETS = (
     Ticket(
         4,
         "A key sticks on two keyboards",
-        "The space bar of two keyboards sticks since this week.",
+        "The space bars of two keyboards have been sticking since Monday.",
         "medium",
         "technical",
     ),

@@ -144,7 +144,7 @@ class Filling:
                 self._admin.send("PUT", f"/tickets/{ticket_id}/status", {"status": status})
 
     def _add_reviews(self) -> int:
-        """Add a review by somebody who was delivered the product and has not reviewed it."""
+        """Add a review by somebody who has received the product and has not reviewed it."""
         bought = self._bought()
         made = 0
         for number, (product, stars, title, content) in enumerate(company.REVIEWS):

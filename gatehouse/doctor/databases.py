@@ -53,7 +53,7 @@ def _sqlite(name: str, file: Path, settings: ServiceSettings, *, is_quick: bool)
     size = log.stat().st_size if log.exists() else 0
     if size > LOG_BYTES_MAX:
         words = f"its write-ahead log has {size >> 20:,} MiB"
-        yield warning(name, words, f"Something reads for very long; restart {settings.service} to end it.")
+        yield warning(name, words, f"A long read keeps it this large; restart {settings.service} to end it.")
 
 
 def _postgresql(name: str, settings: ServiceSettings) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _events(service: str, rows: Rows) -> Iterator[Finding]:
         yield fault(name, f"{number} were given up", remedy)
     age = (datetime.now(UTC) - _moment(waiting[0][1])).total_seconds() if waiting else 0.0
     if age > STUCK_SECONDS:
-        words = f"the oldest has waited for {waiting[0][0]} for {age:,.0f} s"
+        words = f"the oldest event has waited {age:,.0f} s for {waiting[0][0]}"
         yield warning(name, words, f"Start {waiting[0][0]}, and see its log and that of {service}.")
     elif not dead:
         yield good(name, "none is stuck or given up")

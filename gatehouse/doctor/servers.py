@@ -31,7 +31,7 @@ def redis(url: str) -> Iterator[Finding]:
         took = (time.monotonic() - began) * 1000
         policy = str(info.get("maxmemory_policy", "noeviction"))
     except NoPermissionError:
-        yield good(name, "reachable; its account may not read more")
+        yield good(name, "reachable; its account has no permission to read further details")
         return
     except (RedisError, OSError) as error:
         yield fault(name, f"not reachable ({error})", "Start it, or correct REDIS_URL.")

@@ -44,7 +44,7 @@ def _deployment(program: Program, template: Manifest) -> Manifest:
 
 
 def _set(program: Program, template: Manifest) -> Manifest:
-    """Return a set of one pod: its volume belongs to it alone."""
+    """Return a StatefulSet of one pod, which has its volume to itself."""
     claims = [{"metadata": {"name": "data"}, "spec": objects.claim_spec(DATA_SIZE)}]
     spec = {
         "replicas": 1,
@@ -74,6 +74,6 @@ def _network() -> Iterator[Manifest]:
     nothing = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     yield manifest("NetworkPolicy", "networking.k8s.io/v1", "nothing-else", spec=nothing)
     names = [*objects.ports(53, protocol="UDP"), *objects.ports(53)]
-    # The second address is that of a cache on each node.
+    # The second peer is the DNS cache that each node may run.
     to = [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "169.254.20.10/32"}}]
     yield objects.policy("names", {objects.PART_OF: objects.NAMESPACE}, egress=[{"to": to, "ports": names}])

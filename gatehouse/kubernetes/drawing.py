@@ -16,7 +16,7 @@ KUSTOMIZATION = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kusto
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and no references."""
+    """Writes multi-line texts as blocks, and repeated values in full instead of as aliases."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True

@@ -123,7 +123,7 @@ def _say(line: str) -> None:
 def describe(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option(
-        "--target", default="http://localhost:8000", metavar="URL", help="the gateway, or what is before it"
+        "--target", default="http://localhost:8000", metavar="URL", help="the gateway, or a proxy before it"
     )
     option("--users", type=int, default=20, help="accounts that are registered first (default: 20)")
     option("--rate", default="50/s", help="arrivals per second, for example 200/s (default: 50/s)")
@@ -144,5 +144,5 @@ def describe(parser: argparse.ArgumentParser) -> None:
     option("--timeout", type=float, default=30.0, metavar="SECONDS", help="for a response (default: 30)")
     option("--insecure", action="store_true", help="accept any certificate")
     option("--seed", type=int, help="repeat the same arrivals")
-    option("--journal", type=Path, metavar="FILE", help="write what was acknowledged, to compare it later")
+    option("--journal", type=Path, metavar="FILE", help="write the ids of all acknowledged orders")
     option("--json", action="store_true", help="print the result as JSON")

@@ -173,7 +173,7 @@ class Verification:
     def add_statement(self, record: Mapping[str, Any], *, before: Root | None = None) -> None:
         """Add a statement from elsewhere in the log, which explains records here.
 
-        `before` is the root over all records before it; without it, the statement has a proof.
+        `before` is the root over all earlier records; if it is not given, the statement contains a proof.
         """
         seq = record.get("seq")
         if type(seq) is not int or seq in self.ledger.statements:

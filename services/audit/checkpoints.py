@@ -188,8 +188,8 @@ class Anchor:
     def catch_up(self, session: Session, tree: Tree) -> None:
         """Append the checkpoints of this log that are newer than the last one in the file.
 
-        The key may also have signed a longer copy of the database. In the anchor, its checkpoint would make
-        this log look cut off forever.
+        Others are left out: the key may also have signed a longer copy of the database, whose checkpoint in
+        the anchor would make this log look cut off forever.
         """
         newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)
         last = self._last_size()

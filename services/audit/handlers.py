@@ -219,7 +219,7 @@ def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) ->
 
 def lift_hold(user_id: Id, session: Session, keys: LogKeys) -> None:
     """Lift the hold on an account; a pending erasure then continues."""
-    take_turn(session)  # before the row is locked, as when a hold is placed: both could wait forever
+    take_turn(session)  # before the row, as when a hold is placed; otherwise the two could deadlock
     lifted = session.connection().execute(delete(HOLDS).where(HOLDS.c.user_id == user_id))
     if not lifted.rowcount:
         raise NotFound

@@ -314,7 +314,7 @@ _DASH = "— "  # before a signature
 
 
 def is_torn(note: str) -> bool:
-    """Whether its last signature is too short, as after a crash or on a full disk; the log wrote it again."""
+    """Whether its last signature is cut off, as after a crash or on a full disk; the whole note follows."""
     _, _, encoded = note.splitlines()[-1].removeprefix("— ").partition(" ")
     return len(encoded) < SIGNATURE_CHARACTERS
 

@@ -96,7 +96,7 @@ class Statement(NamedTuple):
         return root if isinstance(root, str) else None
 
     def may_lift(self, placed: "Statement") -> bool:
-        """Whether it can lift this hold. Without a root it may be of another log, and older than the hold."""
+        """Whether it can lift this hold. Without a root it may be from another log, or precede the hold."""
         return self.root is not None or placed.root is None
 
     def since(self, form: str) -> int | None:
@@ -121,8 +121,8 @@ def is_deletion(record: Mapping[str, Any]) -> bool:
 class Ledger:
     """Collects the statements of a log and its cleared fields, and compares them at the end.
 
-    It remembers `room` statements, deletions, and months of erasures at most, because an export can claim any
-    number of them.
+    It remembers at most `room` statements, as many deletions, and as many months of erasures, because an
+    export can claim any number of them.
     """
 
     def __init__(self, report: Report, doubt: Doubt, room: int = NO_LIMIT) -> None:
@@ -331,10 +331,10 @@ class Ledger:
         return begin < self.first or months[1] != WHOLE[1]
 
     def erased_but_not_deleted(self, *, is_partial: bool = False) -> Iterator[Statement]:
-        """Erasures of accounts that no record says were deleted; the first of each account.
+        """Erasures of accounts of which no record says that they were deleted; the first of each account.
 
-        That record may have been cut off. The erasure then says where it was, or was made by an older
-        version.
+        That record may have been cut off. Then the erasure says where it was, unless an older version
+        made the erasure.
         """
         cuts = [one for one in self.statements.values() if one.action == RETENTION_CUT and one.is_signed]
         cut_before = max((str(one.said.get("before")) for one in cuts), default="")

@@ -73,7 +73,7 @@ _OVERLOADS = text(
     " WHERE proname IN ('max', 'min', 'sum', 'count', 'length', 'pg_advisory_xact_lock')"
     f" AND NOT oid {_BUILT_IN} AND NOT EXISTS"
     f" (SELECT 1 FROM unnest(proargtypes::oid[]) AS type WHERE NOT type {_BUILT_IN})"
-    # By its default class a type is sorted; `varchar` has none, and is sorted like `text`.
+    # A type is sorted by its default operator class; `varchar` has none, and is sorted like `text`.
     " UNION SELECT 'operator class', opcname FROM pg_opclass JOIN pg_am ON pg_am.oid = opcmethod"
     f" WHERE amname IN ('btree', 'hash') AND opcdefault AND NOT pg_opclass.oid {_BUILT_IN}"
     f" AND opcintype {_BUILT_IN} ORDER BY 1, 2"

@@ -1,6 +1,6 @@
 """Numbers of WorkSpaces and sums of hours, kept up to date in the transactions that change the rows.
 
-So the dashboard does not count all rows again after each page that a sync has read.
+Without them, the dashboard would count all rows again after each page that a sync has read.
 """
 
 from collections import Counter, defaultdict

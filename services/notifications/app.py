@@ -123,7 +123,7 @@ def couriers(
     messages: TextMessages,
     invoices: Invoices,
 ) -> Iterator[Courier]:
-    """Yield what sends mails and text messages, as far as they are sent."""
+    """Yield the couriers of mails and of text messages, if these are sent at all."""
     if settings.transport != "none":
         pace = Pace(settings.mail_workers, settings.mail_timeout_seconds, timedelta(days=settings.mail_days))
         mailer = MailCarrier(settings, database, mails, transport_of(settings), invoices)

@@ -20,9 +20,9 @@ log = structlog.get_logger(__name__)
 class Outcome:
     """The outcome of an attempt.
 
-    The provider accepted or refused the delivery, asks for a retry, or is down. With `unknown`, its
-    response was lost, and it may have accepted the delivery. Otherwise the attachment is not available yet,
-    the attachment is unknown, or the service stops.
+    The provider accepted the delivery (`sent`), refused it, asks for a retry (`deferred`), or is down
+    (`away`). With `unknown`, its response was lost, and it may have accepted the delivery. With `unready` the
+    attachment is not available yet, with `missing` it does not exist, and with `stopped` the service stops.
     `suppressed` says why nothing more may be sent to the address.
     """
 
@@ -35,7 +35,7 @@ class Outcome:
 
     @property
     def is_of_the_provider(self) -> bool:
-        """Whether it says that the provider does not work."""
+        """Whether it means that the provider is out of order."""
         return self.kind in _OF_THE_PROVIDER
 
     @property
@@ -45,7 +45,7 @@ class Outcome:
 
 
 class Breaker:
-    """Stops attempts for a while after several failures of a provider in a row; then one probes it."""
+    """Stops attempts for a while after several failures of a provider in a row; then one is a probe."""
 
     def __init__(self, provider: str) -> None:
         self._provider = provider

@@ -136,14 +136,14 @@ class Courier(QueueLoop):
 
     async def _record_all(self, some: Sequence[_Ended]) -> None:
         fault = await self._fault_of(some)
-        is_of_all = isinstance(fault, Problem)  # such as a database that does not respond
+        is_of_all = isinstance(fault, Problem)  # for example, the database does not respond
         if fault is None or (is_of_all and not isinstance(fault, Deadlocked)):
             for one in some:
                 one.fault = fault
             return
-        for one in some:  # it is the fault of one of them
+        for one in some:  # one of them caused it
             one.fault = await self._fault_of([one])
-            # The other transaction, such as one that has claimed the same message, has ended meanwhile.
+            # Once more: the other transaction, which may have claimed the same message, has ended by now.
             if isinstance(one.fault, IntegrityError | Deadlocked):
                 one.fault = await self._fault_of([one])
 
@@ -156,8 +156,8 @@ class Courier(QueueLoop):
     def _claim(self, session: Session, number: int) -> tuple[int, list[Job]]:
         """Lease deliveries, and write the attempts of those to send; return how many were leased, and these.
 
-        What no longer needs to be sent is ended. What waits for the end of quiet hours is put off, and so is
-        what has a template of a newer version.
+        Deliveries that no longer need to be sent are ended. Those that must wait for the end of quiet hours
+        are put off, and so are those whose template belongs to a newer version.
         """
         queue = self._deliveries.queue
         claimed = {one.body: one for one in queue.claim(session, number)}
@@ -217,7 +217,7 @@ class Courier(QueueLoop):
         reached(f"{self._deliveries.queue.name}: settling")
 
     def _settle_sent(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Record those that were sent and have no id of a provider, by a few statements for all."""
+        """Record those that were sent and have no id of a provider, in a few statements for all of them."""
         self._deliveries.queue.finish_held(session, [job.leased for job in jobs])
         mine = ATTEMPTS.c.delivery_id == bindparam("of"), ATTEMPTS.c.number == bindparam("which")
         noted = update(ATTEMPTS).where(*mine).values(finished=now(), outcome=_ACCEPTED.kind)
@@ -296,8 +296,8 @@ def _doubtful(session: Session, delivery_ids: Collection[str]) -> dict[str, date
 def _is_taken(session: Session, delivery_id: str, provider_id: str) -> bool:
     """Whether another delivery was found to have sent this message.
 
-    That happens if both have the same text, and the other had lost the response to its own attempt. Only one
-    message was sent then, so this delivery is made once more.
+    That happens if both have the same text, and the other delivery had lost the response to its own attempt.
+    Only one message was sent in that case, so this delivery is attempted again.
     """
     others = DELIVERIES.c.provider_id == provider_id, DELIVERIES.c.id != delivery_id
     return session.connection().execute(select(DELIVERIES.c.id).where(*others)).first() is not None

@@ -1,4 +1,4 @@
-"""What is to be sent to one address: queued in the transaction of what causes it, and sealed."""
+"""Deliveries, each to one address: queued in the transaction of their cause, with their content sealed."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -194,7 +194,7 @@ class Deliveries:
             _tell_failed(session, delivery_ids)
 
     def accepted(self, session: Session, delivery_id: str, provider_id: str) -> None:
-        """Note that a provider has accepted a delivery; one whose response was lost then ends at once."""
+        """Note that a provider has accepted a delivery, which ends it at once if its response was lost."""
         execute = session.connection().execute
         taken = select(DELIVERIES.c.id).where(DELIVERIES.c.provider_id == provider_id)
         if execute(taken).first() is not None:
@@ -213,9 +213,9 @@ class Deliveries:
     ) -> bool:
         """Note what became of a delivery after it was accepted; return whether that is new.
 
-        Its response may not have been noted yet. Without its work, a courier that is about to note it as sent
-        finds its lease lost. An attempt whose outcome was not known is known now: if the message failed, a
-        repeat must not ask the provider for it.
+        The response to its attempt may not have been noted yet. Because its work is deleted, a courier that
+        is about to note it as sent finds its lease lost. The outcome of an attempt that was in doubt is now
+        known: if the message failed, a repeat must not ask the provider whether it was sent.
         """
         execute, work = session.connection().execute, self.queue.table
         execute(delete(work).where(work.c.id == self._work_id(delivery_id)))
@@ -237,7 +237,7 @@ class Deliveries:
 
 
 def _tell_failed(session: Session, delivery_ids: Collection[str]) -> None:
-    """Tell of deliveries that have just failed."""
+    """Emit events about deliveries that have just failed."""
     if not delivery_ids:
         return
     columns = (DELIVERIES.c[name] for name in ("id", "user_id", "channel", "template", "code"))

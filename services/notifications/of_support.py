@@ -97,7 +97,7 @@ def keep_staff(session: Session, events: Sequence[StaffChanged]) -> None:
 def staff(session: Session) -> list[str]:
     """Return the ids of active support staff, admins included, as far as this service knows them.
 
-    Staff whose account it does not know yet count as active.
+    Staff whose account this service does not know yet count as active.
     """
     known = SUPPORT_STAFF.outerjoin(RECIPIENTS, SUPPORT_STAFF.c.user_id == RECIPIENTS.c.user_id)
     active = or_(RECIPIENTS.c.status.is_(None), RECIPIENTS.c.status == "active")

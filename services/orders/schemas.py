@@ -153,7 +153,7 @@ class OrderOut(Versioned):
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
-        """Build from the columns of a row, which nobody else uses."""
+        """Build from the columns of a row that is not used elsewhere, because it becomes the response."""
         return cls.taking(row, total_price=from_minor(row["total_minor"], row["currency"]))
 
 

@@ -54,7 +54,7 @@ def follow_status(ticket: Ticket, before: str, settings: Settings, moment: datet
 
 
 def _stands(ticket: Ticket, moment: datetime) -> dict[str, datetime]:
-    """Return the time with which each due time is compared; it stands still while the ticket waits."""
+    """Return what each due time is compared with: now, or for the solution, when the ticket began to wait."""
     return {FIRST_REPLY: moment, RESOLVE: ticket.waiting_since or moment}
 
 

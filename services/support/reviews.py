@@ -55,8 +55,8 @@ def write(session: Session, settings: Settings, author: str, body: WriteReview) 
 def change(session: Session, settings: Settings, review: Review, body: ChangeReview) -> None:
     """Replace the content; the review waits for a moderator again.
 
-    A review that was not waiting counts towards the daily limit like a new one. What a moderator rejected or
-    hid waits even if reviews are approved at once.
+    A review that was not waiting counts towards the daily limit like a new one. A review that a
+    moderator rejected or hid waits even if new reviews are approved at once.
     """
     was_approved = review.status == ReviewStatus.APPROVED
     if review.status != ReviewStatus.PENDING:

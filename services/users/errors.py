@@ -38,6 +38,6 @@ class SettingExists(Conflict):
 
 
 class TooManySettings(Conflict):
-    """There are as many settings as are allowed; delete one first."""
+    """The maximum number of settings is stored; delete one first."""
 
     code = "too_many_settings"

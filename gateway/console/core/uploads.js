@@ -79,7 +79,7 @@ export function resume(key) {
   work();
 }
 
-/** Take an upload off the list; what the service has of it is deleted. @param {string} key */
+/** Remove an upload from the list; what the service has received of it is deleted. @param {string} key */
 export function cancel(key) {
   const upload = find(key);
   uploads.value = uploads.value.filter((one) => one.key !== key);

@@ -14,7 +14,7 @@ import { Failure, Icon } from "../parts/ui.js";
 const DAY_MS = 24 * 3600 * 1000, METADATA = "/.well-known/oauth-authorization-server";
 const OF_IDENTITY = ["openid", "profile", "email", "offline_access"]; // for apps that sign people in
 const OF_STAFF = "admin:support"; // support staff are often no admins
-const BROAD = /** @type {Record<string, string>} */ ({ read: "See everything of yours", write: "Change everything of yours", full_access: "Everything that you may do" });
+const BROAD = /** @type {Record<string, string>} */ ({ read: "See all your data", write: "Change all your data", full_access: "Do everything that you may do" });
 
 /** The words of a scope such as `orders:read`. @param {string} scope */
 function wordsOf(scope) {

@@ -1,5 +1,5 @@
 // @ts-check
-// First steps: what a new suite lacks, for its admin. Each line is a link, and is ticked by what the API says.
+// First steps: what a new suite lacks, for its admin. Each line is a link, and is ticked once the API shows that the step is done.
 
 import { useThing } from "../core/list.js";
 import { href } from "../core/router.js";
@@ -8,10 +8,10 @@ import { Failure, Icon, Lines, Page } from "../parts/ui.js";
 
 const SUMMARY = "/dashboard/summary";
 
-/** What is asked of the API, and what it says when the step is done. */
+/** The steps: the path that is read, and what its response must be for the step to be done. */
 const STEPS = [
   { title: "Let a second person in", note: "People register at the sign-in page; roles are given under Users.", path: "/users?limit=2", is: (/** @type {any} */ rows) => rows.length > 1, to: href("users") },
-  { title: "Add a product", note: "With a price and a stock, so that orders have something to name.", path: "/products?limit=1", is: (/** @type {any} */ rows) => rows.length > 0, to: href("products", { do: "new" }) },
+  { title: "Add a product", note: "With a price and stock, so that there is something to order.", path: "/products?limit=1", is: (/** @type {any} */ rows) => rows.length > 0, to: href("products", { do: "new" }) },
   { title: "Place an order", note: "And take it from pending to delivered.", path: "/orders?limit=1", is: (/** @type {any} */ rows) => rows.length > 0, to: href("orders", { do: "new" }) },
   { title: "Upload a file", note: "Large ones continue after a lost connection.", path: SUMMARY, is: (/** @type {any} */ { sections: { files } }) => files?.private + files?.public + files?.trash > 0, to: href("files") },
   { title: "Start a shell", note: "It keeps running when the page is closed.", path: SUMMARY, is: (/** @type {any} */ { sections: { terminal } }) => terminal?.total > 0, to: href("terminals") },

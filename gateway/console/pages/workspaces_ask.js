@@ -1,5 +1,5 @@
 // @ts-check
-// The question line: what was understood is shown as filters that can be taken away, never as a query language.
+// The question line: what was understood is shown as filters that can be removed, never as a query language.
 
 import { post } from "../core/api.js";
 import { counted, words } from "../core/format.js";

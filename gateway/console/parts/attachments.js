@@ -1,5 +1,5 @@
 // @ts-check
-// Files that go with a message: each is uploaded as soon as it is chosen, and can be taken off again.
+// Files that go with a message: each is uploaded as soon as it is chosen, and can be removed again.
 
 import { del, post } from "../core/api.js";
 import { html, useRef, useState } from "../core/view.js";

@@ -57,7 +57,7 @@ class AccessTokens:
     def claims_of(self, account: Account, factors: int) -> dict[str, Any]:
         """Return the claims about an account that has signed in with this many factors.
 
-        If admins need two factors, an admin with one gets the role user until the second is shown.
+        If admins need two factors, an admin who has shown only one gets the role `user`.
         """
         whose = claims_of(account)
         if self._admins_need_factor and account.role == Role.ADMIN and factors < TWO:

@@ -1,7 +1,7 @@
 """Settles estimated costs of past months, which AWS makes final some days after a month ends.
 
-By then AWS no longer names the WorkSpaces. So the rows per WorkSpace stay, and a difference becomes a row
-without a WorkSpace. Sums then equal AWS's exactly.
+By then AWS no longer names the WorkSpaces. So the rows of the WorkSpaces stay as they are, and the difference
+is stored in a row without a WorkSpace. Sums then equal AWS's exactly.
 """
 
 from collections import defaultdict

@@ -139,7 +139,7 @@ def _loaded(
 
 
 def _billed(session: Session, chosen: Sequence[Mapping[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
-    """Yield one billing part per account; syncs of everything read it at most once a day."""
+    """Yield one billing part per account; syncs of everything read a bill at most once a day."""
     if BILLING not in SOURCES[kind]:
         return
     ids = [account["id"] for account in chosen]

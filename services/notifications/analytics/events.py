@@ -84,7 +84,7 @@ def fault_of(name: str, params: Mapping[str, Value]) -> tuple[str, str, str] | N
 
 
 def _is_personal(text: str) -> bool:
-    """Whether a text, or what it means in a URL, names an e-mail address or an IP address."""
+    """Whether a text, as it is or decoded from a URL, names an e-mail address or an IP address."""
     texts = text, unquote(text)
     return any(_PERSONAL.search(one) or any(map(_is_ipv6, _WITH_COLONS.findall(one))) for one in texts)
 

@@ -31,7 +31,7 @@ async def confirm_phone(
 ) -> PhoneOut:
     """Confirm your phone by the code that was sent to it. After five wrong codes request another one."""
     trail.resource = caller.id
-    if not await database.run(phones.confirm, caller.id, body.code):  # commits that a code was wrong
+    if not await database.run(phones.confirm, caller.id, body.code):  # commits, so a wrong code counts
         raise WrongCode
     return await database.read(_shown, phones, caller.id)
 

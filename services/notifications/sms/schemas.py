@@ -8,7 +8,7 @@ from services.notifications.settings import NUMBER
 from shared.http.schemas import Input, Output, Text, example
 from shared.words import pattern
 
-TEXT_CHARACTERS_MAX = 459  # three segments of the usual letters
+TEXT_CHARACTERS_MAX = 459  # three segments of characters in GSM 03.38
 
 Number = Annotated[str, Field(pattern=pattern(NUMBER, "must be a number such as +4930123456"))]
 Code = Annotated[str, Field(pattern=pattern(r"^[0-9]{6}$", "must be the six digits of the message"))]

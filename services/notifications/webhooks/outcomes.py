@@ -22,7 +22,7 @@ ATTEMPTS_MAX = 16
 RETRY_MAX = timedelta(hours=12)
 FAILURES_UNTIL_OPEN = 5
 OPEN_MAX = timedelta(hours=1)
-OPEN_RETRIES = 6  # the first rest of a webhook, as a multiple of the first pause before a retry
+OPEN_RETRIES = 6  # the first rest of a failing webhook, in multiples of the first pause before a retry
 GONE = 410
 
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ class Health:
         self._desk = desk
 
     def rests(self, session: Session, row: dict[str, Any], at: datetime) -> bool:
-        """Whether a webhook rests. After its rest one call probes it, and the others wait for the result.
+        """Whether a webhook rests. Afterwards one call probes it, and the others wait for the result.
 
         The database decides which call probes, because replicas share no memory.
         """
@@ -105,7 +105,7 @@ class Health:
     def note(self, session: Session, row: dict[str, Any], outcome: Outcome, at: datetime) -> bool:
         """Record an outcome of a webhook; return whether it stays enabled.
 
-        A response of a URL that was replaced in the meantime says nothing about the new one.
+        A response from a URL that was replaced in the meantime says nothing about the new one.
         """
         if outcome.kind == "busy":
             return True

@@ -19,7 +19,7 @@ def show_purchase(product_id: Id, caller: Caller, session: Session) -> PurchaseO
 
     Only your newest 5,000 orders count.
     """
-    # The caller's own orders lead, and each is looked up among the lines: a popular product has more lines
+    # Begin with the caller's orders, and look each one up among the lines: a popular product has more lines
     # than anyone has orders. Without statistics a join would begin with the lines.
     mine = select(ORDERS.c.id, ORDERS.c.status).where(ORDERS.c.user_id == caller.id)
     newest = mine.order_by(ORDERS.c.id.desc()).limit(ORDERS_MAX).subquery()

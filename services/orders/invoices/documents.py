@@ -122,5 +122,5 @@ class Documents:
 
 def _pdf(session: Session, invoice_id: str) -> bytes:
     found = _STORED.one(session, invoice_id=invoice_id)
-    assert found is not None, "stored with its hash"
+    assert found is not None, "the PDF was stored together with its hash"
     return bytes(found["pdf"])

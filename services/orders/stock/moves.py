@@ -1,9 +1,9 @@
 """Moves of stock, each in the transaction of what causes it.
 
 A move changes the level of the product first, by one UPDATE with a condition, so no piece is taken twice.
-Its row lock holds until the transaction ends, so the rows of the product's locations, which follow, have one
-writer at a time. A transaction that moves several products does so in the order of their ids, because two
-transactions that lock the same rows in opposite orders would deadlock.
+This row stays locked until the transaction ends, so the rows of the product's locations, which are changed
+next, have one writer at a time. A transaction that moves several products does so in the order of their ids,
+because two transactions that lock the same rows in opposite orders would deadlock.
 """
 
 from collections.abc import Mapping, Sequence

@@ -181,7 +181,8 @@ class BoxTunnels:
         self._relay = connection
         self._is_linked.set()
         with suppress(OSError):
-            await asyncio.get_running_loop().sock_recv(connection, 1)  # a relay sends nothing more
+            # A relay sends nothing more, so this returns when it disconnects.
+            await asyncio.get_running_loop().sock_recv(connection, 1)
         if self._relay is connection:
             self._relay = None
             self._is_linked.clear()
