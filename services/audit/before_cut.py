@@ -29,7 +29,7 @@ class _BeforeCut(Verification):
         if record["received"] >= self._before:
             self.report("changed", record["seq"], "it is not old enough to be cut off")
         if record["user_id"] in self._held:
-            self.report("changed", record["seq"], "it is of an account under a hold")
+            self.report("changed", record["seq"], "it belongs to an account under a hold")
 
     def finish(self) -> None:
         super().finish()

@@ -72,7 +72,7 @@ WITHOUT_COSTS = {
 }
 # Each of these calls would cost a cent, so only syncs test them.
 UNTESTED = [
-    PermissionOut(action=action, allowed=None, message="Not tested, as AWS charges for it; a sync shows it.")
+    PermissionOut(action=action, allowed=None, message="Tested only by syncs, because AWS charges for it.")
     for action in WITHOUT_COSTS
 ]
 

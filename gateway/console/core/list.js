@@ -141,7 +141,7 @@ export function useThing(path) {
       error.value = null;
       try {
         const found = path && (await get(path, { signal: abort.signal })).data;
-        // What was saved or asked for meanwhile is newer than this answer.
+        // What was saved or requested meanwhile is newer than this response.
         if (number === asked && data.value === known) data.value = found;
       } catch (refused) {
         if (!abort.signal.aborted && number === asked) error.value = refused;

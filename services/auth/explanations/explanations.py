@@ -1,7 +1,7 @@
 """Explains credentials for `gatehouse token explain`: what they are, and why they would be refused.
 
-Only what auth alone can check is checked here: the gateway's command checks the signature and the claims
-itself. Nothing is changed: looking at a credential does not count as using it.
+This checks only what auth alone can know: the gateway's command checks the signature and the claims itself.
+Nothing is changed: looking at a credential does not count as using it.
 """
 
 import hmac

@@ -135,7 +135,7 @@ class AuthorizationEndpoint:
             raise invalid_request("code_challenge is required, with code_challenge_method=S256.")
         prompts = words(given.get("prompt"))
         if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
-            raise invalid_request("prompt must be none alone, or any of login, consent and select_account.")
+            raise invalid_request("prompt must be either none, or any of login, consent and select_account.")
         max_age = given.get("max_age")
         if max_age is not None and not _MAX_AGE.fullmatch(max_age):
             raise invalid_request("max_age must be a number of seconds.")

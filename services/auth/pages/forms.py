@@ -91,7 +91,7 @@ def page_query_of(query: dict[str, str]) -> PageQuery:
     try:
         return PageQuery(cursor=cursor) if cursor else PageQuery()
     except ValidationError as error:
-        raise BadRequest("cursor is not one of this list.") from error
+        raise BadRequest("cursor does not belong to this list.") from error
 
 
 def token_of(given: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Connects ports of a box with the service, which cannot reach into the box itself.
 
 It is needed even for a container without a network. The relay connects out to a socket of the service, reads
-orders (a port and a token) from it, and answers each with a second connection: the token, a status byte, and
+orders (a port and a token) from it, and serves each over a second connection: the token, a status byte, and
 then the bytes of a connection to that port on the loopback interface of the box. It ends when its first
 connection does.
 """

@@ -14,7 +14,7 @@ from shared.words import pattern
 VALUE_CHARACTERS = 8192
 _KEY = pattern(
     r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$",
-    "must have 1 to 255 letters, digits or any of _ . -, and begin with none of the last two",
+    "must have 1 to 255 letters, digits or any of _ . -, and not begin with . or -",
 )
 _STORABLE = pattern("^[^\\x00]*$", "must not contain the character U+0000")
 
