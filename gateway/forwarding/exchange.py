@@ -16,6 +16,7 @@ from gateway.forwarding.enveloped_answer import EnvelopedAnswer, may_wrap
 from gateway.forwarding.relay import Relay, may_switch
 from gateway.forwarding.transfer import ClientSide, Transfer
 from gateway.http.headers import AnswerFields, Header, Request, is_event_stream
+from gateway.http.whole_answer import WholeAnswer
 from gateway.routing.table import Match
 from gateway.upstream.connection import UpstreamConnection
 
@@ -205,11 +206,19 @@ class Exchange(Transfer):
         self._continue_sent = self._continue_sent or status == 100
         self.client.transport.write(b"".join((STATUS_LINE[status], *fields.passed, b"\r\n")))
 
+    def answer_whole(self, answer: WholeAnswer, body: bytes) -> None:
+        self.answer_begins(answer.status)
+        self.response_started = True
+        self.sent_bytes = answer.length
+        head_end = heads.client_head_end(self)
+        self.client.transport.write(b"".join((STATUS_LINE[answer.status], answer.lines, head_end, body)))
+        self._over()
+
     def answer_head(self, status: int, fields: AnswerFields) -> None:
         if status not in STATUS_LINE:
             self.upstream_invalid()
             return
-        self._answer_begins(status)
+        self.answer_begins(status)
         self._headers = fields
         if self.policy.changes_answers:
             fields = AnswerFields(heads.changed_answer(self, fields.headers))
@@ -227,13 +236,6 @@ class Exchange(Transfer):
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
             self.keep_alive = False  # it is unknown whether the client will still send the body
         self._to_client += (STATUS_LINE[status], *lines, heads.client_head_end(self))
-
-    def _answer_begins(self, status: int) -> None:
-        assert self.backend is not None
-        self.status = status
-        self.upstream_seconds = time.perf_counter() - self.upstream_started
-        if self.backend.standing.is_troubled:
-            self.backend.standing.answered()
 
     def answer_body(self, piece: bytes) -> None:
         if self.response_complete:
@@ -287,7 +289,7 @@ class Exchange(Transfer):
         if not may_switch(self, headers) or self.upstream is None or self.response_complete:
             self.upstream_invalid()
             return
-        self._answer_begins(101)
+        self.answer_begins(101)
         self.response_started = self.response_complete = True
         self.gateway.open.discard(self)
         Relay(self, headers, rest)

@@ -1,6 +1,7 @@
 """A request between its two connections: the state that admission, attempts, headers and relays work on."""
 
 import asyncio
+import time
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -57,3 +58,23 @@ class Transfer(RequestState):
         self.tried: tuple[Backend, ...] = ()  # in earlier attempts
         self.upstream: UpstreamConnection | None = None
         self.upstream_started = 0.0
+
+    @property
+    def takes_whole(self) -> bool:
+        """Whether nothing but the request and the client's reading decides about the response."""
+        alias = self.match.alias
+        return (
+            self.request_complete
+            and self.attempts == 1
+            and self.request.method != b"HEAD"
+            and not (self.response_complete or self.client.flow.write_paused)
+            and (alias is None or not alias.envelope)
+            and not self.policy.changes_answers
+        )
+
+    def answer_begins(self, status: int) -> None:
+        assert self.backend is not None
+        self.status = status
+        self.upstream_seconds = time.perf_counter() - self.upstream_started
+        if self.backend.standing.is_troubled:
+            self.backend.standing.answered()

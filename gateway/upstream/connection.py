@@ -9,6 +9,7 @@ import structlog
 
 from gateway.http.coalescing import Outlet
 from gateway.http.headers import AnswerFields, Header, Request
+from gateway.http.whole_answer import WholeAnswer, whole_answer
 
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
@@ -23,6 +24,14 @@ class AnswerReceiver(Protocol):
     upstream: "UpstreamConnection | None"
     request: Request
     request_complete: bool
+    id_line: bytes
+
+    @property
+    def takes_whole(self) -> bool:
+        """Whether a whole response would be passed on with its headers as they are."""
+
+    def answer_whole(self, answer: WholeAnswer, body: bytes) -> None:
+        """Do what the head, the body and the end of a response do one after the other."""
 
     def interim(self, status: int, fields: AnswerFields) -> None: ...
 
@@ -143,6 +152,11 @@ class UpstreamConnection(asyncio.Protocol):
             # Unsolicited data could be mistaken for the response to the next request.
             self.close()
             return
+        # Before the first byte of a response, the parser holds nothing of it.
+        if self.heard or not self._pass_whole(self.receiver, data):
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._silent_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -164,6 +178,22 @@ class UpstreamConnection(asyncio.Protocol):
             self.receiver.flush_answer()
             if self._silent_bytes > HEAD_BYTES_MAX:
                 self.receiver.upstream_invalid()
+
+    def _pass_whole(self, receiver: AnswerReceiver, data: bytes) -> bool:
+        """Pass on a response that is whole, past the parser; in any doubt touch nothing."""
+        is_held = self.write_paused or self._read_paused
+        if is_held or not receiver.takes_whole or self.transport.is_closing():
+            return False
+        found = whole_answer(data, receiver.id_line)
+        if found is None:
+            return False
+        answer, start = found
+        self._silent_bytes = 0
+        self.heard = self.used = True
+        self.receiver = receiver.upstream = None
+        self._pool.release(self)
+        receiver.answer_whole(answer, data[start:])
+        return True
 
     def _pass_pieces(self) -> None:
         """Pass on the chunks of one read together, however small they are."""
