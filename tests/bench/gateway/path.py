@@ -1,6 +1,7 @@
 """`python -m tests.bench.gateway.path`: CPU per request of the policies and the parsers, without sockets.
 
-All policies are on. The smallest of many short batches is the least disturbed by other processes.
+All policies are on. The smallest of many short batches is the least disturbed by other processes. The number
+of Python calls of a request is the same on every machine.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 
 import uvloop
 
@@ -24,6 +26,9 @@ COOKIE = "0123456789abcdef0123456789abcdef"
 CLIENTS = 32
 PATHS = 100
 SECONDS = 4.0
+CALL_TURNS = 20
+ROOT = Path(__file__).parents[3]
+PROJECT = (f"{ROOT / 'gateway'}/", f"{ROOT / 'shared'}/")
 WARM_UP_SECONDS = 30
 ROUTES = """
 routes:
@@ -109,9 +114,25 @@ async def _measure(settings: Settings) -> None:
             await load.turn()
             costs.append((time.process_time() - before) / CLIENTS * 1e6)
         costs.sort()
-        sys.stderr.write(f"{kind:<10}{costs[0]:>7.1f} µs at least{costs[len(costs) // 2]:>7.1f} µs median\n")
+        found = f"{costs[0]:>7.1f} µs at least{costs[len(costs) // 2]:>7.1f} µs median"
+        sys.stderr.write(f"{kind:<10}{found}{await _calls(load):>7.1f} calls\n")
         if "--profile" in sys.argv:
             await _profile(load)
+
+
+async def _calls(load: Load) -> float:
+    """Return the number of Python functions of the project that one request calls."""
+    counted = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal counted
+        counted += event == "call" and frame.f_code.co_filename.startswith(PROJECT)
+
+    sys.setprofile(count)
+    for _ in range(CALL_TURNS):
+        await load.turn()
+    sys.setprofile(None)
+    return counted / CALL_TURNS / CLIENTS
 
 
 async def _profile(load: Load) -> None:
