@@ -8,6 +8,7 @@ from gateway import errors
 from gateway.errors import Refusal, too_large
 from gateway.forwarding.transfer import Transfer
 from gateway.http.framing import fault_of
+from gateway.http.known_head import KnownHead
 from gateway.policies.api_keys import caller_of, keys_shown
 from gateway.policies.authentication import is_open_to_strangers, require, token_of
 from gateway.policies.browser_sessions import cookie_of, is_from_our_pages, present
@@ -30,13 +31,14 @@ class Step(NamedTuple):
 
     A step that has to wait returns a coroutine; the next step follows once it has finished. Admission
     ends if a step returns bytes, the headers of a preflight response. `foresee` makes the same decision
-    without a running gateway, as far as that is possible. A `settled` step is skipped for a known head: a GET
-    or HEAD without a body, whose headers have passed the step before.
+    without a running gateway, as far as that is possible. `settled` tells whether the step lets every
+    request with a known head pass on a route: a GET or HEAD without a body, whose headers have passed it
+    before.
     """
 
     decide: Callable[[Transfer], Wait | bytes | None]
     foresee: Callable[[RequestState], bytes | None]
-    settled: bool = False
+    settled: Callable[[Route, KnownHead], bool] = lambda _route, _known: False
 
 
 def check_framing(request: RequestState) -> None:
@@ -90,8 +92,7 @@ def require_credentials(request: RequestState) -> None:
 
 
 def _count_strangers(transfer: Transfer) -> None:
-    known = transfer.known
-    if b"authorization" in transfer.fields.seen or (known is not None and known.cookie is not None):
+    if b"authorization" in transfer.fields.seen:
         return  # as in nearly every request
     try:
         require_credentials(transfer)
@@ -102,11 +103,18 @@ def _count_strangers(transfer: Transfer) -> None:
 
 def identify(transfer: Transfer) -> Wait | None:
     """Identify the caller by the API key, token or session cookie of the request."""
-    if _is_public(transfer):
-        return None
-    gateway, policy = transfer.gateway, transfer.policy
+    known = transfer.known
+    if known is not None and known.token is not None and transfer.policy.auth != "none":
+        transfer.caller = transfer.gateway.verifier.remembered(known.token)
+        if transfer.caller is not None:
+            return None  # as in nearly every request
+    return None if _is_public(transfer) else _identify(transfer)
+
+
+def _identify(transfer: Transfer) -> Wait | None:
+    gateway, policy, known = transfer.gateway, transfer.policy, transfer.known
     try:
-        known = transfer.known  # without an API key, and with a well-formed token if it has one
+        # A known head is without an API key, and with a well-formed token if it has one.
         if known is None and policy.api_keys:
             transfer.caller = caller_of(transfer, gateway.api_keys, gateway.verifier.revocations)
         if transfer.caller is not None:
@@ -182,7 +190,10 @@ async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
 def authorize(transfer: Transfer) -> None:
     """Check roles, scopes and claims, and require a caller where the route needs one."""
     policy, caller = transfer.policy, transfer.caller
-    if caller is not None or not (is_open_to_strangers(policy) or _is_public(transfer)):
+    if caller is not None:
+        if policy.roles or policy.scopes or policy.claims:
+            require(policy, caller)
+    elif not (is_open_to_strangers(policy) or _is_public(transfer)):
         require(policy, caller)
 
 
@@ -213,28 +224,46 @@ def _unknown(_request: RequestState) -> None:
     """Only a running gateway can decide this step."""
 
 
-def _by_request_alone(check: Callable[[RequestState], bytes | None], *, settled: bool = False) -> Step:
-    return Step(check, check, settled)
+def _always(_route: Route, _known: KnownHead) -> bool:
+    return True
+
+
+def _shows_credentials(_route: Route, known: KnownHead) -> bool:
+    return known.cookie is not None or b"authorization" in known.fields.seen
+
+
+def _is_open(route: Route, _known: KnownHead) -> bool:
+    return route.policy.auth == "none"  # paths that are public without it are those of POST
 
 
 STEPS = (
-    _by_request_alone(check_framing, settled=True),
-    _by_request_alone(check_expectation, settled=True),
-    _by_request_alone(check_address),
-    _by_request_alone(answer_preflight, settled=True),
-    _by_request_alone(check_method),
-    Step(_count_strangers, require_credentials),
-    Step(identify, _unknown),
-    Step(authorize, _unknown),
-    Step(take_slot, _unknown),
+    Step(check_framing, check_framing, _always),
+    Step(check_expectation, check_expectation, _always),
+    Step(check_address, check_address, lambda route, _known: route.policy.ip is ANYBODY),
+    Step(answer_preflight, answer_preflight, _always),
+    Step(check_method, check_method, lambda route, _known: b"GET" in route.policy.methods),
+    Step(_count_strangers, require_credentials, _shows_credentials),
+    Step(identify, _unknown, _is_open),
+    Step(authorize, _unknown, _is_open),
+    Step(take_slot, _unknown, lambda route, _known: route.policy.concurrency is None),
     Step(count, _unknown),
-    _by_request_alone(check_body, settled=True),
+    Step(check_body, check_body, _always),
 )
 
 
-# Separate tuples save attribute lookups in the loop that every request runs through.
+# A separate tuple saves attribute lookups in the loop that every request runs through.
 DECISIONS = tuple(step.decide for step in STEPS)
-DECISIONS_IF_KNOWN = tuple(step.decide for step in STEPS if not step.settled)
+
+
+def decisions_for(transfer: Transfer) -> tuple[Callable[[Transfer], Wait | bytes | None], ...]:
+    """Return the decisions about a request; for a known head, only those that its route leaves open."""
+    known, route = transfer.known, transfer.route
+    if known is None or route is None:
+        return DECISIONS
+    if known.decisions_of is not route:
+        known.decisions = tuple(step.decide for step in STEPS if not step.settled(route, known))
+        known.decisions_of = route
+    return known.decisions
 
 
 def collects_body(request: RequestState) -> bool:

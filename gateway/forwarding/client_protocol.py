@@ -243,7 +243,8 @@ class GatewayProtocol(HttpToolsProtocol):
             # In its own turn of the event loop: a long queue of quick responses would nest calls too deeply.
             self.loop.call_soon(self._next)
             return
-        self.adjust_reading()
+        if self._watched is not None or self.flow.read_paused or self.flow.write_paused:
+            self.adjust_reading()
         self.gateway.idle[self] = time.monotonic()
         if self._early:
             early, self._early = self._early, b""
@@ -306,8 +307,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._moved:
             self._moved, self._head_bytes = False, 0
             return
-        # An incomplete head, or trailers: the parser buffers them until they are complete. If a read contains
-        # several requests, it is unknown how much of it belongs to the last one.
+        # The parser buffers an incomplete head, or trailers. The last request's part of a read is unknown.
         self._head_bytes += BEGUN_BYTES if self._begins_late and not self._head_bytes else read_bytes
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))

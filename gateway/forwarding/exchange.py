@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway import errors
 from gateway.errors import Kind, Refusal
 from gateway.forwarding import attempts, heads
-from gateway.forwarding.admission import DECISIONS, DECISIONS_IF_KNOWN, Wait, collects_body, dismiss
+from gateway.forwarding.admission import Wait, collects_body, decisions_for, dismiss
 from gateway.forwarding.enveloped_answer import EnvelopedAnswer, may_wrap
 from gateway.forwarding.relay import Relay, may_switch
 from gateway.forwarding.transfer import ClientSide, Transfer
@@ -65,8 +65,7 @@ class Exchange(Transfer):
 
     def _admit(self, first: int = 0) -> None:
         """Run the admission steps from `first` on, and forward the request after the last."""
-        decisions = DECISIONS if self.known is None else DECISIONS_IF_KNOWN
-        for following, decide in enumerate(decisions[first:], first + 1):
+        for following, decide in enumerate(decisions_for(self)[first:], first + 1):
             outcome = decide(self)
             if outcome is None:
                 continue
@@ -75,7 +74,7 @@ class Exchange(Transfer):
             else:
                 self._wait_for(self._admit_after(outcome, following))
             return
-        if collects_body(self):
+        if not self.request_complete and collects_body(self):
             self.is_collecting = True  # forwarded as soon as it is complete
         else:
             self._forward()
@@ -179,7 +178,7 @@ class Exchange(Transfer):
             connection.transport.write(b"".join(map(self._framed, self._held)))
             self._held.clear()
             self.client.adjust_reading()
-        if self.request_complete and self.is_chunked:
+        if self.known is None and self.request_complete and self.is_chunked:
             connection.transport.write(b"0\r\n\r\n")
 
     def _keep(self, piece: bytes) -> None:
@@ -208,8 +207,7 @@ class Exchange(Transfer):
 
     def answer_whole(self, answer: WholeAnswer, body: bytes) -> None:
         self.answer_begins(answer.status)
-        self.response_started = True
-        self.sent_bytes = answer.length
+        self.response_started, self.sent_bytes = True, answer.length
         head_end = heads.client_head_end(self)
         self.client.transport.write(b"".join((STATUS_LINE[answer.status], answer.lines, head_end, body)))
         self._over()

@@ -25,7 +25,11 @@ def upstream_head(state: RequestState) -> bytes:
     request, seen = state.request, state.fields.seen
     assert state.backend is not None
     alias, known = state.match.alias, state.known
-    if known is not None and alias is None and _is_of_known(state.passed, known):
+    if (
+        known is not None
+        and alias is None
+        and (state.passed is known.fields.passed or state.passed is known.presented)
+    ):
         return _known_upstream_head(state, known)
     # The gateway has to read what it wraps in an envelope, so the response must not be compressed.
     enveloped = alias is not None and alias.envelope
@@ -47,10 +51,6 @@ def upstream_head(state: RequestState) -> bytes:
         lines += (b"connection: upgrade\r\nupgrade: ", seen[b"upgrade"], b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
-
-
-def _is_of_known(passed: Sequence[bytes], known: KnownHead) -> bool:
-    return passed is known.fields.passed or passed is known.presented
 
 
 def _known_upstream_head(state: RequestState, known: KnownHead) -> bytes:

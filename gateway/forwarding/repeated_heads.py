@@ -57,7 +57,9 @@ class RememberingProtocol(GatewayProtocol):
             return False
         request = Request(line[1], line[2], known.headers)
         try:
-            match = match_of(gateway.table, request)
+            table = gateway.routing.table
+            # The target is a path, and the method is not OPTIONS.
+            match = match_of(table, request) if table.has_hosts else table.match(line[2], line[1])
         except BadPath:
             return False
         if match.route is None:

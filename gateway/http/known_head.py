@@ -8,6 +8,7 @@ caller's rights, the route, the access token that stands for a session cookie.
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from gateway.http.headers import Fields, Header, trace_parent
 
@@ -25,7 +26,8 @@ class KnownHead:
     """Everything after the target of a request that was well-formed and had no body."""
 
     __slots__ = """
-        address block block_of cookie fields headers presented presented_for tail token trace
+        address block block_of cookie decisions decisions_of fields headers presented presented_for tail token
+        trace
     """.split()
 
     def __init__(
@@ -49,6 +51,9 @@ class KnownHead:
         # The lines for the target, and the headers, route and target that they were written for.
         self.block = b""
         self.block_of: tuple[object, object, object] = (None, None, None)
+        # The decisions that are left on a route, and the route.
+        self.decisions: tuple[Any, ...] = ()
+        self.decisions_of: object = None
         given = fields.seen.get(b"traceparent")
         self.trace = given if given is not None and trace_parent(given) is given else None
 

@@ -45,7 +45,18 @@ class Places(Generic[T]):
     def find(self, path: bytes) -> T | None:
         # A path may have a million segments; no pattern looks further than the deepest one.
         parts = [] if path == b"/" else path.split(b"/", self._depth + 1)[1:]
-        return _find(self._root, parts, 0)
+        node, found = self._root, None
+        for part in parts:
+            if node.parameter is not None:
+                return _find(self._root, parts, 0)  # a literal may lead to nothing, and have to be given up
+            if node.below is not None:
+                found = node.below
+            following = node.literal.get(part)
+            if following is None:
+                return found
+            node = following
+        last = node.below if node.here is None else node.here
+        return found if last is None else last
 
 
 def _find(node: _Node[T], parts: list[bytes], position: int) -> T | None:

@@ -251,6 +251,8 @@ class RouteTable:
         Services decode paths, and some drop empty segments and parameters. To them `/auth/%6cogin` is
         /auth/login; here it would be just another path under /auth, with another limit and other roles.
         """
+        if not self._hosts and is_plain:
+            return any_host.find(path)
         places = [*self._of_host(host), any_host] if self._hosts else (any_host,)
         found = _find(places, path)
         if found is not None and not is_plain:

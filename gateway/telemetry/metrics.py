@@ -87,7 +87,7 @@ def record(request: RequestState) -> None:
         bytes_in=request.received_bytes,
         bytes_out=request.sent_bytes,
         **({"code": failure.code, "source": failure.source, "phase": failure.phase} if failure else {}),
-        **log_fields(request.span),
+        **(log_fields(request.span) if request.span is not None else {}),
     )
 
 

@@ -143,6 +143,11 @@ class Requests:
                 b"\r\nGET /orders/me HTTP/1.1\r\n",
                 b"GET /nowhere HTTP/1.1\r\n",
                 b"GET /health HTTP/1.1\r\n",
+                b"GET /posted HTTP/1.1\r\n",
+                b"GET /near/1 HTTP/1.1\r\n",
+                b"GET /far HTTP/1.1\r\n",
+                b"GET /admins/1 HTTP/1.1\r\n",
+                b"GET /users/1/orders/2 HTTP/1.1\r\n",
                 b"GET /orders/me HTTP/1.1\n",
             ]
         )

@@ -52,6 +52,11 @@ routes:
     backend: "http://127.0.0.1:21902"
     rate_limit: {rate: 1000000/s}
     headers: {request: {set: {x-tenant: a}, remove: [accept]}, response: {set: {x-frame-options: DENY}}}
+  - {path: /posted, backend: "http://127.0.0.1:21902", auth: none, methods: [POST]}
+  - {path: /near, backend: "http://127.0.0.1:21902", auth: none, ip: {deny: [1.2.3.0/24]}}
+  - {path: /far, backend: "http://127.0.0.1:21902", ip: {deny: [127.0.0.0/8]}}
+  - {path: /admins, backend: "http://127.0.0.1:21902", roles: [admin]}
+  - {path: "/users/{id}/orders", backend: "http://127.0.0.1:21902", auth: optional}
 aliases:
   - {path: /api/v1/orders, to: /orders, envelope: v1}
 """
