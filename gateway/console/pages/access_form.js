@@ -8,8 +8,8 @@ import { useThing } from "../core/list.js";
 import { go, hrefWith } from "../core/router.js";
 import { html, useRef, useState } from "../core/view.js";
 import { Dialog } from "../parts/dialog.js";
-import { Form } from "../parts/form.js";
-import { Failure, Icon } from "../parts/ui.js";
+import { Form, Unsure } from "../parts/form.js";
+import { Failure } from "../parts/ui.js";
 
 const DAY_MS = 24 * 3600 * 1000, METADATA = "/.well-known/oauth-authorization-server";
 const OF_IDENTITY = ["openid", "profile", "email", "offline_access"]; // for apps that sign people in
@@ -48,7 +48,7 @@ export function AccessForm({ onMade, onUnsure }) {
   };
   if (!scopes && !metadata.error.value) return null; // a dialog gives the focus to what is in it when it opens
   return html`<${Dialog} label="Create a token" class="scopes" onClose=${close}><div class="in head"><h2>Create a token</h2><p>It is shown once. Give it only what its program needs.</p></div>
-    ${isUnsure && html`<div class="in"><div class="banner warn" role="alert"><${Icon} name="warn" class="warn" /><div class="t"><b>The token may have been created.</b> Send it again unchanged: it is created only once, and shown then. If you close this, revoke it in the list.</div></div></div>`}
+    ${isUnsure && html`<${Unsure} what="token" way="If you close this, revoke it in the list." />`}
     ${scopes ? html`<${Form} name="token" fields=${fieldsFor(scopes)} initial=${{ days: "90" }} submit="Create token" busy="Creating" away="Discard" send=${send} onAway=${close} />`
       : html`<div class="in"><${Failure} error=${metadata.error.value} retry=${metadata.load} /></div>`}
   <//>`;
@@ -58,5 +58,5 @@ export function AccessForm({ onMade, onUnsure }) {
 const fieldsFor = (scopes) => [
   { name: "name", label: "Name", maxlength: 100, autocomplete: "off", autofocus: true, help: "What uses it, such as nightly report." },
   { name: "days", label: "It expires", options: [["7", "After 7 days"], ["30", "After 30 days"], ["90", "After 90 days"], ["365", "After a year"], ["", "Never"]] },
-  ...scopes.map((one) => ({ name: `scope ${one}`, label: wordsOf(one), type: "checkbox" })),
+  { name: "scopes", label: "Scopes", help: "What it may do.", fields: scopes.map((one) => ({ name: `scope ${one}`, label: wordsOf(one), type: "checkbox" })) },
 ];

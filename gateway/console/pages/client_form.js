@@ -4,9 +4,9 @@
 import { post } from "../core/api.js";
 import { say } from "../core/app_state.js";
 import { go, hrefWith } from "../core/router.js";
-import { html } from "../core/view.js";
+import { html, useState } from "../core/view.js";
 import { Dialog } from "../parts/dialog.js";
-import { Form } from "../parts/form.js";
+import { Form, Unsure } from "../parts/form.js";
 
 const DEVICE = "urn:ietf:params:oauth:grant-type:device_code";
 const KINDS = /** @type {Record<string, {word: string, grants: string[], isPublic?: boolean, needsUris?: boolean}>} */ ({
@@ -27,6 +27,7 @@ const FIELDS = [
 
 /** @param {{list: import("../core/list.js").List, onSecret: (secret: any) => void}} props */
 export function ClientForm({ list, onSecret }) {
+  const [isUnsure, setUnsure] = useState(false);
   const close = () => go(hrefWith({ do: "" }), { replace: true });
   /** @param {Record<string, string>} values @param {string} key */
   const send = async (values, key) => {
@@ -35,13 +36,18 @@ export function ClientForm({ list, onSecret }) {
       name: values.name ?? "", description: values.description?.trim() || null, scopes: split(values.scopes), redirect_uris: split(values.redirect_uris),
       grant_types: kind.grants, is_public: Boolean(kind.isPublic),
     };
-    const { data } = await post("/clients", body, { key }).catch(atTheirFields);
+    setUnsure(false);
+    const { data } = await post("/clients", body, { key }).catch((/** @type {import("../core/api.js").Refused} */ refused) => {
+      setUnsure(refused.isDown);
+      return atTheirFields(refused);
+    });
     await list.load();
     if (data.client_secret) onSecret({ name: data.name, id: data.client_id, text: data.client_secret, isProgram: values.kind === "program", expires: null });
     else say(`${data.name} is registered.`);
     go(hrefWith({ do: "", open: data.id }), { replace: true });
   };
   return html`<${Dialog} label="Register a client" onClose=${close}><div class="in head"><h2>Register a client</h2><p>It gets an id, and a secret if it can keep one.</p></div>
+    ${isUnsure && html`<${Unsure} what="client" way="If you close this, delete it in the list." />`}
     <${Form} name="client" fields=${FIELDS} initial=${{ kind: "web" }} submit="Register client" busy="Registering" away="Discard" send=${send} onAway=${close} />
   <//>`;
 }

@@ -6,7 +6,7 @@ import { age, counted } from "../core/format.js";
 import { addCommands } from "../core/keys.js";
 import { useThing } from "../core/list.js";
 import { hrefWith, place } from "../core/router.js";
-import { html, useEffect } from "../core/view.js";
+import { html, useEffect, useRef } from "../core/view.js";
 import { Facts } from "../parts/drawer.js";
 import { Ago, Failure, Icon, later, Lines, Page, State } from "../parts/ui.js";
 
@@ -31,9 +31,11 @@ export default function Gateway() {
       remove();
     };
   }, []);
+  const tabs = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => { tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); }, [tab]); // on a phone, not all tabs fit
   const Tab = TABS[tab][1];
   return html`<${Page} title="Gateway" lead=${status.data.value && summary(status.data.value)}>
-    <nav class="tabs" aria-label="Gateway">${Object.entries(TABS).map(([name, [label]]) => html`<a key=${name} href=${hrefWith({ tab: name === "status" ? "" : name, q: "", code: "", route: "" })}
+    <nav class="tabs" aria-label="Gateway" ref=${tabs}>${Object.entries(TABS).map(([name, [label]]) => html`<a key=${name} href=${hrefWith({ tab: name === "status" ? "" : name, q: "", code: "", route: "" })}
       aria-current=${name === tab ? "page" : undefined}>${label}</a>`)}</nav>
     <${Tab} key=${tab} status=${status} />
   <//>`;

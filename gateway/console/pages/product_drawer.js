@@ -59,7 +59,16 @@ const Places = ({ stock }) => html`<table><caption class="vh">Stock by place</ca
   <tbody>${stock.locations.map((/** @type {any} */ one) => html`<tr key=${one.location}><td>${one.location}</td><td class="num">${count(one.on_hand)}</td><td class="num">${count(one.reserved)}</td><td class="num">${count(one.available)}</td></tr>`)}
     ${stock.locations.length > 1 && html`<tr><th scope="row">All</th><td class="num">${count(stock.on_hand)}</td><td class="num">${count(stock.reserved)}</td><td class="num">${count(stock.available)}</td></tr>`}</tbody></table>`;
 
+// What a move did, and its sign for what is on hand. Orders reserve pieces and set them free; that moves none.
+const MOVED = /** @type {Record<string, [string, string]>} */ ({ receive: ["+", "received"], reserve: ["", "reserved"], release: ["", "no longer reserved"], ship: ["−", "shipped"], return: ["+", "returned"] });
+
+/** @param {any} move */
+function Moved({ kind, quantity, location }) {
+  const [sign, word] = MOVED[kind] ?? [quantity < 0 ? "−" : "+", words(kind).toLowerCase()];
+  return html`<span><b>${sign}${count(Math.abs(quantity))}</b> ${word}${location === "main" ? "" : `, ${location}`}</span>`;
+}
+
 /** @param {{moves: any[]}} props */
 const Moves = ({ moves }) => html`<ol class="timeline">${moves.map((one) => html`<li key=${one.id}>
-  <span><b>${one.quantity > 0 ? "+" : ""}${count(one.quantity)}</b> ${words(one.kind)}${one.location === "main" ? "" : `, ${one.location}`}</span><${Ago} at=${one.timestamp} ago />
+  <${Moved} ...${one} /><${Ago} at=${one.timestamp} ago />
   <small>${one.order_id ? html`<a href=${href("orders", { open: one.order_id })}>For an order</a>` : one.reason}</small></li>`)}</ol>`;

@@ -59,13 +59,30 @@ export function Form({ name, fields, initial = {}, submit, busy, away = "", send
   return html`<form class="form wide" ref=${form} onSubmit=${onSubmit} onKeyDown=${onKeyDown} noValidate>
     <div class="in">
       ${isElsewhere && html`<${Failure} error=${error} unharmed="What you typed is kept." />`}
-      ${fields.map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name] ?? ""} fault=${faults[field.name]} onChange=${change} />`)}
+      ${fields.map((field) => field.fields ? html`<${Group} key=${field.name} field=${field} values=${values} faults=${faults} onChange=${change} />`
+        : html`<${Entry} key=${field.name} field=${field} value=${values[field.name] ?? ""} fault=${faults[field.name]} onChange=${change} />`)}
       ${children}
     </div>
     <footer>${away && html`<button class="btn" type="button" onClick=${() => { kept.forget(); onAway(); }}>${away}</button>`}
       <button class="btn primary" type="submit" aria-busy=${String(isBusy)}>${isBusy ? busy : submit}</button></footer>
   </form>`;
 }
+
+/** The response to a form was lost: sent again with the same key, it creates nothing twice. @param {{what: string, way: string}} props */
+export const Unsure = ({ what, way }) => html`<div class="in"><div class="banner warn" role="alert"><${Icon} name="warn" class="warn" />
+  <div class="t"><b>The ${what} may have been created.</b> Send it again unchanged: it is created only once, and shown then. ${way}</div></div></div>`;
+
+/** Fields that belong together, below a heading. A fault of all of them has the name of the group. @param {{field: any, values: Record<string, string>, faults: Record<string, string>, onChange: (field: string, value: string) => void}} props */
+function Group({ field: { name, label, help, fields }, values, faults, onChange }) {
+  const hint = `field-${name}-hint`, fault = faults[name];
+  return html`<fieldset name=${name} tabindex="-1" aria-describedby=${fault || help ? hint : undefined}><legend>${label}</legend>
+    <${Hint} id=${hint} label=${label} fault=${fault} help=${help} />
+    ${fields.map((/** @type {Field} */ one) => html`<${Entry} key=${one.name} field=${one} value=${values[one.name] ?? ""} fault=${faults[one.name]} onChange=${onChange} />`)}
+  </fieldset>`;
+}
+
+/** The refusal, or else the help. @param {{id: string, label: string, fault?: string, help?: string}} props */
+const Hint = ({ id, label, fault, help }) => (fault ? html`<p class="err" id=${id}><${Icon} name="error" />${label} ${fault}.</p>` : help && html`<p class="help" id=${id}>${help}</p>`);
 
 /** @param {{field: Field, value: string, fault?: string, onChange: (field: string, value: string) => void}} props */
 function Entry({ field, value, fault, onChange }) {
@@ -81,6 +98,6 @@ function Entry({ field, value, fault, onChange }) {
   return html`<div class="field"><label for=${id}>${label}</label>
     ${options ? html`<select ...${common}>${options.map(([code, word]) => html`<option value=${code} selected=${code === value}>${word}</option>`)}</select>`
     : rows ? html`<textarea ...${common} rows=${rows}></textarea>` : html`<input ...${common} type=${type} />`}
-    ${fault ? html`<p class="err" id=${hint}><${Icon} name="error" />${label} ${fault}.</p>` : help && html`<p class="help" id=${hint}>${help}</p>`}
+    <${Hint} id=${hint} label=${label} fault=${fault} help=${help} />
   </div>`;
 }

@@ -12,7 +12,8 @@ async function asUser({ given, page, press, done, expectRefusal, enter, look, do
   await page.keyboard.type(given.planted[0]);
   await expectRefusal(async () => {
     await page.keyboard.press("Enter");
-    await page.getByRole("dialog").getByRole("alert").waitFor();
+    await page.getByRole("group", { name: "Scopes", description: /^Scopes must have at least 1/ }).waitFor();
+    await page.locator("fieldset:focus").waitFor();
   });
   if (await page.getByLabel("As an admin: clients").count()) throw new Error("a user is offered scopes of admins");
   await look("token-refused");

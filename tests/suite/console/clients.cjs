@@ -17,6 +17,19 @@ async function asAdmin({ given, page, press, done, expectRefusal, enter, look, d
   });
   await look("client-refused");
   await page.getByLabel("Scopes", { exact: true }).fill("orders:read audit:read");
+  // The client is registered, and the response is lost.
+  const isClients = (url) => url.pathname === "/clients";
+  await page.route(isClients, async (route) => {
+    if (route.request().method() !== "POST") return route.continue();
+    await route.fetch();
+    return route.abort();
+  });
+  await expectRefusal(async () => {
+    await page.getByLabel("Scopes", { exact: true }).press("Enter");
+    await page.getByText("The client may have been created.").waitFor();
+  });
+  await page.unroute(isClients);
+  await look("client-unsure");
   await page.getByLabel("Scopes", { exact: true }).press("Enter");
   const secret = page.getByRole("region", { name: "Client secret" });
   await secret.waitFor();
@@ -25,6 +38,7 @@ async function asAdmin({ given, page, press, done, expectRefusal, enter, look, d
   await press("I have stored it");
   await drawer(given.planted);
   await page.getByText("One secret works.").waitFor();
+  await page.getByText("1 client", { exact: true }).waitFor();
   await look("client");
   if ((await page.content()).includes(first)) throw new Error("the secret is still in the page");
   const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href]));
