@@ -4,7 +4,7 @@
 import { dock, fault, follow, isAdmin, me, setTheme, start } from "./core/app_state.js";
 import { addCommands, listen } from "./core/keys.js";
 import { followLinks, go, here, href, place } from "./core/router.js";
-import { html, render, signal, useEffect } from "./core/view.js";
+import { html, render, signal, useEffect, useLayoutEffect } from "./core/view.js";
 import { BottomBar, CannotStart, Expired, Sidebar, Toasts, Topbar } from "./parts/shell.js";
 import { Failure, isNarrow, Page } from "./parts/ui.js";
 
@@ -54,7 +54,17 @@ async function withSheet(name, module) {
   return module;
 }
 
-/** Load the module of the page that the address names. */
+/** The components of the pages that were loaded. @type {Map<string, any>} */
+const loaded = new Map();
+
+/** @param {Entry} entry */
+async function load(entry) {
+  const { default: component } = await entry.load();
+  loaded.set(entry.name, component);
+  return component;
+}
+
+/** Show the page that the address names: at once if its module is here, so that the frame is not painted without it. */
 async function show() {
   const entry = allowed().find((one) => one.name === place.value.page);
   if (!entry) {
@@ -63,7 +73,7 @@ async function show() {
   }
   if (shown.value?.at === entry.name && shown.value.component !== NotLoaded) return;
   try {
-    const { default: component } = await entry.load();
+    const component = loaded.get(entry.name) ?? (await load(entry));
     if (place.value.page === entry.name) shown.value = { at: entry.name, component, title: entry.label };
   } catch {
     shown.value = { at: entry.name, component: NotLoaded, title: entry.label };
@@ -110,7 +120,7 @@ function App() {
     };
   }, [isSignedIn]);
   const { page } = place.value;
-  useEffect(() => { if (isSignedIn) show(); }, [isSignedIn, page]);
+  useLayoutEffect(() => { if (isSignedIn) show(); }, [isSignedIn, page]); // so that the frame is painted with its page
   if (fault.value) return html`<${CannotStart} />`;
   if (!isSignedIn) return null;
   // The previous page must not read the address of the next one while the next one is loading.
@@ -133,5 +143,6 @@ root.replaceChildren();
 render(html`<${App} />`, root);
 for (const link of document.querySelectorAll("link[rel=modulepreload]")) link.remove(); // they have done their work
 // Load the page that the address names while asking who is signed in.
-PAGES.find((one) => one.name === place.value.page)?.load().catch(() => {});
+const entry = PAGES.find((one) => one.name === place.value.page);
+if (entry) load(entry).catch(() => {});
 start().finally(() => performance.mark("console-started"));

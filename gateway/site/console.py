@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ STYLE = "style.css"
 MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 SHEETS = ("shell", "parts", "floating", "narrow")  # in one file, which saves requests
 PLACEHOLDER = "VERSION"
+ENTRY = b'<script type="module"'
+HOME = "dashboard"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -34,6 +38,7 @@ SECURITY_HEADERS = {
 # An image that is opened by itself is a document; scripts and style sheets follow the policy of the page.
 IMAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'"}
 IMPORT = re.compile(rb'@import url\("\.\./vendor/([\w.]+)"\);')
+MODULE_IMPORT = re.compile(rb'^import [^";]*"(\.[^"]+)";', re.MULTILINE)
 # Comments are a fifth of a first visit. Those of scripts are left out if they are types, or alone on a
 # line.
 STYLE_COMMENT = re.compile(rb"\s*/\*.*?\*/", re.DOTALL)
@@ -88,8 +93,23 @@ class Console:
         page = (folder / "index.html").read_bytes()
         every = b"\0".join([page, *(name.encode() + b"\0" + body for name, body in contents.items())])
         self.version = hashlib.sha256(every).hexdigest()[:12]
-        self._page = Asset.of(page.replace(PLACEHOLDER.encode(), self.version.encode()), "index.html")
         self._files = {name: Asset.of(body, name) for name, body in contents.items()}
+        self._page = self._page_with(page, [])
+        self._pages = {
+            name.removeprefix("pages/").removesuffix(".js"): self._page_with(page, modules_of(name, contents))
+            for name in contents
+            if name.startswith("pages/") and name.endswith(".js")
+        }
+
+    def _page_with(self, page: bytes, modules: list[str]) -> Asset:
+        """Return the page; the browser fetches these modules together, instead of one after the other."""
+        links = b"".join(
+            b'<link rel="modulepreload" href="/console/VERSION/%b">\n' % one.encode()
+            for one in modules
+            if one.encode() not in page
+        )
+        whole = page.replace(ENTRY, links + ENTRY).replace(PLACEHOLDER.encode(), self.version.encode())
+        return Asset.of(whole, "index.html")
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -109,7 +129,8 @@ class Console:
         if request.scope.get(ALIAS) is not None:
             raise HTTPException(404)  # under /api, because the page refers to its files by their full path
         request.scope[ROUTE] = "/console"
-        return self._page.response(request, {**SECURITY_HEADERS, "Cache-Control": "no-cache"})
+        page = self._pages.get(request.path_params.get("page", HOME), self._page)
+        return page.response(request, {**SECURITY_HEADERS, "Cache-Control": "no-cache"})
 
     async def show_file(self, request: Request) -> Response:
         request.scope[ROUTE] = "/console/files"
@@ -120,6 +141,17 @@ class Console:
         kept = IMMUTABLE if request.path_params["version"] == self.version else "no-store"
         policy = IMAGE_HEADERS if found.media_type == "image/svg+xml" else {}
         return found.response(request, {**policy, "Cache-Control": kept})
+
+
+def modules_of(name: str, contents: Mapping[str, bytes]) -> list[str]:
+    """Return a module and all that it imports before it runs, in turn."""
+    found = [name]
+    for module in found:
+        for target in MODULE_IMPORT.findall(contents[module]):
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(module), target.decode()))
+            if path not in found:
+                found.append(path)
+    return found
 
 
 def _without_comments(file: Path) -> bytes:

@@ -4,7 +4,7 @@ import gzip
 import re
 from pathlib import Path
 
-from gateway.site.console import FILES, Asset, _accepts_gzip, _without_comments
+from gateway.site.console import FILES, Asset, _accepts_gzip, _without_comments, modules_of
 from tests.gateway.support import RunningGateway
 
 PLAIN = {"Accept-Encoding": "identity"}
@@ -45,6 +45,34 @@ async def test_files_that_the_page_names_are_cached_forever_and_compressed(gatew
         # An update may be under way: files of another version are served, but not kept.
         other = re.sub(r"[0-9a-f]{12}", "0" * 12, path)
         assert (await gateway.request("GET", other)).value("cache-control") == "no-store"
+
+
+async def test_page_names_the_modules_of_its_screen(gateway: RunningGateway) -> None:
+    async def modules(path: str) -> list[str]:
+        page = (await gateway.request("GET", path, headers=PLAIN)).body.decode()
+        return re.findall(r'rel="modulepreload" href="/console/[0-9a-f]{12}/([^"]+)"', page)
+
+    always = await modules("/console/nowhere")
+    orders = await modules("/console/orders?open=1")
+
+    assert await modules("/console") == await modules("/console/") == [*always, "pages/dashboard.js"]
+    assert orders[: len(always)] == always
+    assert orders[len(always)] == "pages/orders.js"
+    assert {"parts/table.js", "parts/pick.js"} <= set(orders)
+    assert "pages/order_drawer.js" not in orders, "it is loaded when an order is opened"
+    assert len(orders) == len(set(orders))
+
+
+def test_modules_are_those_that_are_imported_in_turn() -> None:
+    contents = {
+        "pages/a.js": b'import { b } from "../parts/b.js";\nconst later = () => import("./d.js");\n',
+        "parts/b.js": b'import {\n  c,\n} from "../core/c.js";\nimport { e } from "./e.js";\n',
+        "parts/e.js": b'import { c } from "../core/c.js";\nimport { b } from "./b.js";\n',
+        "core/c.js": b'const text = "./no.js";\n',
+        "pages/d.js": b"",
+    }
+
+    assert modules_of("pages/a.js", contents) == ["pages/a.js", "parts/b.js", "core/c.js", "parts/e.js"]
 
 
 async def test_only_files_for_browsers_are_served(gateway: RunningGateway) -> None:

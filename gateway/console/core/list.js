@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { onNews, staleSince } from "./app_state.js";
-import { signal, useEffect, useMemo } from "./view.js";
+import { signal, useLayoutEffect, useMemo } from "./view.js";
 
 const REFRESH_MS = 30_000;
 
@@ -112,7 +112,7 @@ export class List {
 /** The list of a path; a new one when the path changes. @param {string} path @param {{refreshes?: boolean, shape?: (row: any) => Row}} [how] @returns {List} */
 export function useList(path, { refreshes = true, shape } = {}) {
   const list = useMemo(() => new List(path, shape), [path]);
-  useEffect(() => {
+  useLayoutEffect(() => { // before the browser paints: on a slow device that takes longer than the response
     list.load();
     if (!refreshes) return () => list.abort.abort();
     staleSince.value = 0;
@@ -149,7 +149,7 @@ export function useThing(path) {
     };
     return { data, error, load, abort };
   }, [path]);
-  useEffect(() => {
+  useLayoutEffect(() => { // see useList
     if (path) thing.load();
     return () => thing.abort.abort();
   }, [thing]);
