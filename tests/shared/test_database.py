@@ -305,9 +305,9 @@ class TestServerGone:
         assert ready.status_code == 503
         assert ready.json()["checks"]["database"] == "down"
         assert alive.status_code == 200
-        # At any time the relay may poll, and the follower of revocations may call auth, which does not run
-        # here.
-        beside = {"events_paused", "peer_unreachable"}
+        # At any time the relay may poll, metrics may be looked up, and the follower of revocations may call
+        # auth, which does not run here.
+        beside = {"events_paused", "peer_unreachable", "metrics_not_looked_up"}
         events = {line["event"] for line in lines} - beside
         assert events == {"database_failed", "not_ready", "request"}
         assert len(listed.json()) == 5
