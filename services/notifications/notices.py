@@ -90,6 +90,7 @@ class Desk:
         )
         webhooks = self.outbox.subscribed(session, people)
         rows, gathered = list[dict[str, Any]](), dict[str, list[dict[str, Any]]]()
+        mails = list[Mail]()
         for one in notices:
             recipient, chosen = known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)
             if recipient is not None and recipient["deleted"] is not None:
@@ -101,13 +102,14 @@ class Desk:
                 rows.append(_row(one, words))
             if recipient and may_be_mailed(recipient) and _is_mailed(one, chosen):
                 if timing.digest is Digest.NONE:
-                    self._mail(session, one, words, recipient, timing)
+                    mails.append(self._mail(one, words, recipient, timing))
                 else:
                     gathered.setdefault(one.user_id, []).append(self._item(one, words))
             if recipient is None or recipient["status"] == "active":  # None: it is older than this service
                 shown = {**one.data, "title": words.title, "content": words.content, "severity": one.severity}
                 mine = webhooks.get((one.user_id, one.type), ())
                 self.outbox.add(session, mine, one.user_id, one.type, shown, expires=one.expires)
+        self.mails.add_all(session, mails)
         for one in notices:
             if _is_texted(one, known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)):
                 timing = timings.get(one.user_id, DEFAULT)
@@ -127,17 +129,10 @@ class Desk:
         for user_id in {row["user_id"] for row in rows}:
             self.changes.note(session, user_id)
 
-    def _mail(
-        self,
-        session: Session,
-        notice: Notice,
-        words: Words,
-        recipient: Mapping[str, Any],
-        timing: Timing,
-    ) -> None:
+    def _mail(self, notice: Notice, words: Words, recipient: Mapping[str, Any], timing: Timing) -> Mail:
         values = {"title": words.title, "content": words.content, "origin": self._origin}
         url = self._url(notice)
-        mail = Mail(
+        return Mail(
             KINDS[notice.type].template,
             recipient["email"],
             values if url is None else values | {"url": url},
@@ -149,7 +144,6 @@ class Desk:
             language=self.language_of(timing),
             is_capped=Channel.EMAIL not in KINDS[notice.type].fixed,
         )
-        self.mails.add(session, mail)
 
     def _item(self, notice: Notice, words: Words) -> dict[str, Any]:
         said = {"type": notice.type, "title": words.title, "content": words.content}

@@ -1,5 +1,6 @@
 """Mails that are to be sent."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -65,12 +66,13 @@ class Mails(Deliveries):
     def add_all(self, session: Session, mails: Sequence[Mail]) -> list[State | None]:
         """Queue mails like `add`, by one statement for all. Each keeps the text that its template has now.
 
-        Those that count towards a daily limit are added one by one: each must be counted before the next.
+        For the daily limit of an address, those earlier in `mails` count like those of the day.
         """
-        if self._is_off:
+        if self._is_off or not mails:
             return [None] * len(mails)
         known = self.suppressions.reasons_of(session, Channel.EMAIL, {mail.to for mail in mails})
-        admitted = [self._admitted(session, mail, known[mail.to]) for mail in mails]
+        before = Counter[tuple[str, str]]()  # the mails that this adds, by template and hash of the address
+        admitted = [self._admitted(session, mail, known[mail.to], before) for mail in mails]
         used = texts.current(session, {(mail.template, self._language_of(mail)) for mail in mails})
         drafts = [
             (_draft(mail, language := self._language_of(mail), used[mail.template, language]), *one)
@@ -91,7 +93,11 @@ class Mails(Deliveries):
         self.reported(session, mail_id, State.FAILED, BOUNCED, error)
 
     def _admitted(
-        self, session: Session, mail: Mail, reasons: Collection[Reason]
+        self,
+        session: Session,
+        mail: Mail,
+        reasons: Collection[Reason],
+        before: Counter[tuple[str, str]],
     ) -> tuple[State, str | None]:
         try:
             read_address(mail.to)
@@ -101,19 +107,20 @@ class Mails(Deliveries):
         for reason in reasons:
             if stops(reason, is_security=is_security):
                 return State.SUPPRESSED, reason
-        if mail.is_capped and self._today(session, mail) >= self._daily_max:
+        alike = mail.template, self.suppressions.hash(Channel.EMAIL, mail.to)
+        if mail.is_capped and self._today(session, *alike) + before[alike] >= self._daily_max:
             return State.SUPPRESSED, "too_many"
+        before[alike] += 1
         return State.QUEUED, None
 
-    def _today(self, session: Session, mail: Mail) -> int:
+    def _today(self, session: Session, template: str, to_hash: str) -> int:
         """Count the mails of a template that an address was sent within a day, up to the daily limit.
 
         Other templates do not count: strangers can cause mails of auth, and must not exhaust the limit with
         them.
         """
-        to_hash = self.suppressions.hash(Channel.EMAIL, mail.to)
         today = DELIVERIES.c.to_hash == to_hash, DELIVERIES.c.id >= first_id(now(), -timedelta(days=1))
-        sent = DELIVERIES.c.template == mail.template, DELIVERIES.c.state != State.SUPPRESSED
+        sent = DELIVERIES.c.template == template, DELIVERIES.c.state != State.SUPPRESSED
         # Oldest first: once the limit is reached, all later rows are suppressed ones, and are not read.
         some = select(DELIVERIES.c.id).where(*today, *sent).order_by(DELIVERIES.c.id).limit(self._daily_max)
         number: int = (
