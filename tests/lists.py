@@ -24,6 +24,7 @@ from sqlmodel import Session
 
 from services.auth.lifecycle.invitations import Invitations
 from services.inventory.models import JOBS as INVENTORY_JOBS
+from services.notifications.mail.templates import TEMPLATES
 from services.orders.models import WORK as ORDER_JOBS
 from services.support.models import WORK as TICKET_JOBS
 from shared.caller import Caller
@@ -480,6 +481,20 @@ def _delivery(number: int) -> dict[str, Any]:
     }
 
 
+def _mail_text(number: int) -> dict[str, Any]:
+    # The few that the lists show are at the far end; a name is that of a template, and of its language.
+    names = [f"{name}{end}" for name in TEMPLATES for end in ("", ".de")]
+    name = names[number] if number < len(names) else f"unknown_{number}"
+    return {
+        "name": name,
+        "subject": "Needle" if number < len(names) else "Parcel",
+        "body": "Needle",
+        "version": 1,
+        "by": LARGE,
+        "updated": moment(number),
+    }
+
+
 def _suppression(number: int) -> dict[str, Any]:
     return {
         "id": row_id(number),
@@ -662,6 +677,7 @@ LISTS = {
         {
             "NOTIFICATIONS": _notification,
             "DELIVERIES": _delivery,
+            "MAIL_TEXTS": _mail_text,
             "SUPPRESSIONS": _suppression,
             "WEBHOOKS": _webhook,
             "WEBHOOK_DELIVERIES": _webhook_message,
@@ -674,6 +690,7 @@ LISTS = {
             "user_id": (SMALL, LARGE),
             "channel": ("sms", "email"),
             "reason": ("admin", "bounce"),
+            "language": ("de", "en"),
             "webhook_id": (row_id(FEW + 1),),
             "/notifications/webhooks/{webhook_id}/messages?state": ("failed", "delivered"),
         },
