@@ -94,7 +94,8 @@ KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.REVIEW_MODERATED: Kind("Your review was published, rejected or hidden."),
     # Boxes are stopped every day for being idle, so nobody gets mails about it without asking for them.
     NoticeType.BOX_STOPPED: Kind(
-        "Your terminal box was stopped, but not by you: it was idle, its disk was full, or an admin did it.",
+        "Your terminal box was stopped, but not by you: it was idle, its disk was full, an admin did it, "
+        "or it was killed.",
         on=frozenset((Channel.IN_APP,)),
     ),
     NoticeType.WEBHOOK_DISABLED: Kind(
