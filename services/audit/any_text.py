@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
-from shared.data.database import Database
+from shared.data.database import Database, UnreadableTime
 
 _NO_TEXT = "Could not decode to UTF-8"
 
@@ -20,6 +20,13 @@ def is_unreadable_text(error: BaseException) -> bool:
     """Whether the database could not be read because of bytes that are not text."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and str(cause.orig).startswith(_NO_TEXT)
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether the database could not be read because of such text, or of a time that Python cannot hold."""
+    # The driver itself fails without an SQLSTATE, which comes from the server.
+    is_refused_by_driver = isinstance(error, DataError) and getattr(error.orig, "sqlstate", None) is None
+    return is_unreadable_text(error) or isinstance(error, UnreadableTime) or is_refused_by_driver
 
 
 @contextmanager

@@ -104,9 +104,15 @@ class Caretaker:
                 duty.do_when_due()
 
     def _erase(self) -> None:
-        if erase_due(self._database, self._checkpoints.keys, self._stopping.is_set, PATIENCE):
-            self._is_clear = False
-        self._is_clear = self._is_clear or write_ahead.clear(self._database)
+        try:
+            erase_due(
+                self._database, self._checkpoints.keys, self._stopping.is_set, PATIENCE, self._note_erased
+            )
+        finally:  # an account that cannot be erased must not keep the data of others in SQLite's log
+            self._is_clear = self._is_clear or write_ahead.clear(self._database)
+
+    def _note_erased(self) -> None:
+        self._is_clear = False
 
     def _cut(self) -> None:
         moment = now()

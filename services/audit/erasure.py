@@ -14,7 +14,8 @@ import structlog
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, exists, or_, select, update
 from sqlmodel import Session
 
-from services.audit.any_text import is_unreadable_text
+from services.audit.any_text import is_unreadable
+from services.audit.errors import NotErased
 from services.audit.holds import is_stated
 from services.audit.keys import LogKeys
 from services.audit.log import append_own, rfc3339, size_of, take_turn, tree_of
@@ -33,7 +34,6 @@ from services.audit.statements import (
 from shared.clock import now
 from shared.data.database import Database, insert_into
 from shared.errors import Problem
-from shared.work.duties import FAILURES
 
 CHUNK_RECORDS = 5_000
 # How long records of a deleted account may still arrive.
@@ -58,35 +58,53 @@ def erase_due(
     keys: LogKeys,
     is_stopping: Callable[[], bool] = lambda: False,
     patience: timedelta = timedelta(),
-) -> bool:
-    """Erase all scheduled accounts that are not under a hold; return whether there were any.
+    on_erased: Callable[[], None] = lambda: None,
+) -> None:
+    """Erase all scheduled accounts that are not under a hold; raise NotErased if one cannot be erased.
 
-    `patience` is how long to wait for the record of the deletion, which the statement names.
+    `patience` is how long to wait for the record of the deletion, which the statement names. `on_erased` is
+    called after each transaction that erased something, because a later one may fail.
     """
     is_due = or_(ERASURES.c.since <= now() - patience, exists(_deletions(ERASURES.c.account_id)))
-    due = _waiting(database, _has_traces(), is_due)
+    due, failed = _waiting(database, _has_traces(), is_due), 0
     for row in due:
         try:
-            _erase_all(database, keys, row, is_stopping)
+            _erase_all(database, keys, row, is_stopping, on_erased)
         except Exception as error:
-            if isinstance(error, Problem) and not is_unreadable_text(error):
+            if isinstance(error, Problem) and not is_unreadable(error):
                 raise
             # Whoever owns the database can append a record that no program can read: go on with the others.
-            FAILURES.labels("erase").inc()
-            next_step = "run GET /audit/verify: a record of this account cannot be read"
-            log.exception("audit_erasure_failed", account_id=row.account_id, next_step=next_step)
+            failed += 1
+            _note_failure(row.account_id, error)
     over = [row.account_id for row in _waiting(database, ~_has_traces(), ERASURES.c.since < now() - LATE)]
     if over:
         with database.transaction() as session:
             session.connection().execute(delete(ERASURES).where(ERASURES.c.account_id.in_(over)))
-    return bool(due)
+    if failed:
+        raise NotErased(f"{failed} of {len(due)} accounts could not be erased")
 
 
-def _erase_all(database: Database, keys: LogKeys, due: Row[Any], is_stopping: Callable[[], bool]) -> None:
+def _erase_all(
+    database: Database,
+    keys: LogKeys,
+    due: Row[Any],
+    is_stopping: Callable[[], bool],
+    on_erased: Callable[[], None],
+) -> None:
     done_to: int | None = due.done_to
     while done_to is not None and not is_stopping():
         with database.transaction() as session:
             done_to = erase(session, keys, due.account_id, done_to)
+        if done_to is not None:
+            on_erased()
+
+
+def _note_failure(account_id: str, error: Exception) -> None:
+    if is_unreadable(error):
+        next_step = "run GET /audit/verify: a record of this account cannot be read"
+        log.error("audit_erasure_failed", account_id=account_id, error=repr(error), next_step=next_step)
+    else:
+        log.error("audit_erasure_failed", account_id=account_id, exc_info=error)
 
 
 def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[Any]:

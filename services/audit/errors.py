@@ -1,6 +1,6 @@
 """Refusals of the audit service."""
 
-from shared.errors import Conflict, NotFound, Unavailable
+from shared.errors import Conflict, NotFound, Problem, Unavailable
 
 
 class NotYetSigned(NotFound):
@@ -25,6 +25,10 @@ class AnchorUnusable(Unavailable):
     """The anchor file cannot be read or written. Its path and the error are in the log of the service."""
 
     code = "anchor_unusable"
+
+
+class NotErased(Problem):
+    """Some accounts could not be erased. The log of the service names them (audit_erasure_failed)."""
 
 
 class OnlyRead(Unavailable):

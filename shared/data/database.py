@@ -333,8 +333,15 @@ def rows_where(condition: str, *, sqlite: str | None = None) -> dict[str, Any]:
     return {"sqlite_where": text(sqlite or condition), "postgresql_where": text(condition)}
 
 
+class UnreadableTime(ValueError):
+    """SQLite stores anything in the column of a time, and this is not one."""
+
+
 def from_text(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
+    try:
+        return None if value is None else datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise UnreadableTime(f"not a time: {value!r}") from error
 
 
 def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:

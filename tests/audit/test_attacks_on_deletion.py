@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select, text
+from sqlmodel import Session
 from structlog.testing import capture_logs
 
+from services.audit.caretaker import Caretaker, Duty
 from services.audit.erasure import ask_for_erasure, erase_due
+from services.audit.erasure import erase as erase_some
+from services.audit.errors import NotErased
 from services.audit.events import keep
+from services.audit.keys import LogKeys
 from services.audit.models import ERASURES, PERSONAL
 from services.audit.retention import cut
 from services.audit.settings import Settings
 from shared.clock import now
 from shared.data import write_ahead
+from shared.data.database import Database
 from shared.events import Recorded
 from shared.events.event import Envelope
 from tests.audit.attacks import JANUARY, MARCH, by_part, by_service, by_verifier, deletion, erase, in_ranges
@@ -75,9 +82,14 @@ def test_details_about_a_deleted_account_that_were_not_erased_are_unproven(
     assert log.verify().verification.unproven == []
 
 
-def test_record_that_cannot_be_read_does_not_stop_the_erasure_of_others(log: Log) -> None:
+@pytest.mark.parametrize("unreadable", ["time", "text"])
+def test_record_that_cannot_be_read_does_not_stop_the_erasure_of_others(log: Log, unreadable: str) -> None:
     log.add(entry(ALICE), entry(BOB), deletion(ALICE), deletion(BOB))
-    if log.database.is_sqlite:
+    if unreadable == "text":
+        if not log.database.is_sqlite:
+            pytest.skip("PostgreSQL stores only text as text")
+        log.tamper("UPDATE personal SET user_agent = CAST(X'ff' AS TEXT) WHERE seq = 2")
+    elif log.database.is_sqlite:
         log.tamper(
             *(f"UPDATE {name} SET received = 'never' WHERE seq = 0" for name in ("records", "personal"))
         )
@@ -85,11 +97,73 @@ def test_record_that_cannot_be_read_does_not_stop_the_erasure_of_others(log: Log
         log.tamper("UPDATE records SET timestamp = 'infinity' WHERE seq = 2")
     with log.database.transaction() as session:
         ask_for_erasure(session, [ALICE])
-    with capture_logs() as logged:
+    with capture_logs() as logged, pytest.raises(NotErased):
         erase(log, BOB)
 
     assert cleared(log) == [1, 3]
-    assert [one["account_id"] for one in logged if one["event"] == "audit_erasure_failed"] == [ALICE]
+    (failure,) = [one for one in logged if one["event"] == "audit_erasure_failed"]
+    assert failure["account_id"] == ALICE
+    assert "a record of this account cannot be read" in failure["next_step"]
+    assert "exc_info" not in failure
+
+
+def test_other_faults_of_an_erasure_are_not_called_an_unreadable_record(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(monkeypatch, ALICE)
+    log.add(entry(ALICE), entry(BOB), deletion(ALICE), deletion(BOB))
+    with capture_logs() as logged, pytest.raises(NotErased):
+        erase(log, ALICE, BOB)
+
+    assert cleared(log) == [1, 3]
+    (failure,) = [one for one in logged if one["event"] == "audit_erasure_failed"]
+    assert failure["account_id"] == ALICE
+    assert isinstance(failure["exc_info"], ValueError)
+    assert "next_step" not in failure
+
+
+def fail_at(patched: pytest.MonkeyPatch, account: str) -> None:
+    """Let the erasure of this account fail as if the program had a fault."""
+
+    def faulty(session: Session, keys: LogKeys, account_id: str, after: int) -> int | None:
+        if account_id == account:
+            raise ValueError("a fault of the program")
+        return erase_some(session, keys, account_id, after)
+
+    patched.setattr("services.audit.erasure.erase", faulty)
+
+
+def test_erasure_that_fails_for_good_is_a_failed_duty(
+    sqlite_log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as a success, and SQLite's log was truncated every time."""
+    cleared_to = list[int]()
+    clear = write_ahead.clear
+
+    def noted(database: Database) -> bool:
+        cleared_to.append(len(cleared(sqlite_log)))
+        return clear(database)
+
+    monkeypatch.setattr(write_ahead, "clear", noted)
+    fail_at(monkeypatch, ALICE)
+    sqlite_log.add(entry(ALICE), entry(BOB), deletion(ALICE), deletion(BOB))
+    caretaker = Caretaker(sqlite_log.settings, sqlite_log.database, sqlite_log.checkpoints)
+    duty = Duty("erase for good", 0, caretaker._erase)
+    duty.do_when_due()
+    succeeded = metric("duty_last_success_timestamp_seconds")
+    assert succeeded
+    with sqlite_log.database.transaction() as session:
+        ask_for_erasure(session, [ALICE, BOB])
+    for failures in (1, 2, 3):
+        duty.do_when_due()
+        assert metric("duty_failures_total") == failures
+
+    assert metric("duty_last_success_timestamp_seconds") == succeeded
+    assert cleared_to == [0, 2], "at the start, and once Bob was erased"
+
+
+def metric(name: str) -> float | None:
+    return REGISTRY.get_sample_value(name, {"duty": "erase for good"})
 
 
 @pytest.mark.parametrize("who", ["user_id", "resource"])
