@@ -50,7 +50,9 @@ def _taken(session: Session, event_ids: Sequence[str]) -> set[str]:
 def _erased_before(session: Session, events: Sequence[Recorded]) -> set[str]:
     """Return the accounts of records that come so late that the erasure no longer waits for them.
 
-    They come after an outage of some days, or as dead events that an admin sends again.
+    They come after an outage of some days, or as dead events that an admin sends again. The record of an
+    erasure (PERSON_ERASED) tells that there was one. If retention has cut it off, or there was nothing to
+    erase, what comes late keeps its personal data until it is cut off itself.
     """
     late = [event for event in events if event.timestamp.astimezone(UTC) < now() - LATE]
     named = {name for event in late for name in (event.user_id, event.resource)}
