@@ -98,7 +98,9 @@ _TRIGGERS = text(
     " JOIN pg_class AS whole ON whole.oid = family.whole WHERE NOT tgisinternal AND tgparentid = 0"
     " ORDER BY 1, 3"
 )
-_EVENT_TRIGGERS = text("SELECT evtname FROM pg_event_trigger ORDER BY 1")  # they run in every session
+# They run in the sessions of the service when it creates or drops a partition, and from PostgreSQL 17 on also
+# when it connects. Some managed services have their own, and nothing here tells whether those are harmless.
+_EVENT_TRIGGERS = text("SELECT evtname FROM pg_event_trigger ORDER BY 1")
 _ADDED = text(
     "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"  # noqa: S608 - own names
     f" WHERE attrelid IN {_OWN} AND attnum > 0 AND NOT attisdropped"
