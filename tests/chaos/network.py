@@ -14,6 +14,7 @@ from tests.support import free_port
 Mode = Literal["good", "cut", "stalled", "slow"]
 SLOW_SECONDS = 0.2
 LOST = 0.1  # of all packets
+DROPPED = f"--match statistic --mode random --probability {LOST} --jump DROP"  # the end of a rule of iptables
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET; Python has os.unshare from 3.12
 
 
@@ -117,8 +118,7 @@ def enter_own_network() -> bool:
 @contextmanager
 def packets_lost(port: int) -> Iterator[None]:
     """Let the kernel drop some of the packets from and to a port."""
-    chosen = f"--match statistic --mode random --probability {LOST}"
-    rules = [f"INPUT --protocol tcp --{side} {port} {chosen} --jump DROP" for side in ("sport", "dport")]
+    rules = [f"INPUT --protocol tcp --{side} {port} {DROPPED}" for side in ("sport", "dport")]
     try:
         for rule in rules:
             subprocess.run(["iptables", "--wait", "--append", *rule.split()], check=True)
