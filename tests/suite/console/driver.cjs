@@ -146,6 +146,8 @@ async function toolsFor(browser) {
   const heading = (name) => page.getByRole("heading", { level: 1, name, exact: true }).waitFor({ state: "attached" });
   const drawer = (name) => page.getByRole("complementary", { name, exact: true }).waitFor();
   const press = (name) => page.getByRole("button", { name, exact: true }).click();
+  // Keys one after the other, as quick as a person: on a busy machine, waiting for each takes longer than a chord may.
+  const keys = (chord) => Promise.all([...chord].map((key) => page.keyboard.press(key)));
   const expectRefusal = async (work) => {
     isRefusalExpected = true;
     await work();
@@ -173,7 +175,7 @@ async function toolsFor(browser) {
     await page.unroute(isMeant);
   };
   return {
-    given, found, down, browser, context, page, go, heading, drawer, press, expectRefusal, signIn, enter,
+    given, found, down, browser, context, page, go, heading, drawer, press, keys, expectRefusal, signIn, enter,
     done: (step) => found.steps.push(step), look: (name) => look(page, name), load: (place, ready) => load(browser, context, place, ready),
     speed: (place, ready) => speed(browser, context, place, ready),
   };

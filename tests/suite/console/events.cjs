@@ -1,10 +1,9 @@
 // Events: an admin reads why some could not be applied, replays two of them and drops the others.
 
-async function asAdmin({ given, page, press, done, enter, look, drawer, down, go, heading }) {
+async function asAdmin({ given, page, keys, press, done, enter, look, drawer, down, go, heading }) {
   await enter("/console", given.admin);
   await heading("Dashboard");
-  await page.keyboard.press("g");
-  await page.keyboard.press("e");
+  await keys("ge");
   await heading("Events");
   await page.getByRole("row", { name: /support.*Needs a decision/ }).waitFor();
   await page.getByRole("row", { name: /users.*All arrives/ }).waitFor();

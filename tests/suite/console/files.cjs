@@ -2,7 +2,7 @@
 
 const MEGABYTE = 1024 * 1024;
 
-async function asUser({ given, page, drawer, press, done, down, go, expectRefusal, enter, look }) {
+async function asUser({ given, page, keys, drawer, press, done, down, go, expectRefusal, enter, look }) {
   const name = `${given.planted[1]}.txt`, text = given.planted[0];
   const chooser = (label) => page.locator("main").getByLabel(label, { exact: true });
   await enter("/console/files", given.user);
@@ -27,8 +27,7 @@ async function asUser({ given, page, drawer, press, done, down, go, expectRefusa
   });
   await expectRefusal(async () => {
     await chooser("Files to upload").setInputFiles({ name: "long.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(9 * MEGABYTE, 7) });
-    await page.keyboard.press("g");
-    await page.keyboard.press("o");
+    await keys("go");
     await page.getByRole("heading", { level: 1, name: "Orders" }).waitFor({ state: "attached" });
     await page.getByText("2 of 2 done").waitFor();
   });

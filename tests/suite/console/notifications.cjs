@@ -1,10 +1,9 @@
 // Notifications: read one, and go from it to its order.
 
-async function asUser({ given, page, done, drawer, press, enter, look, heading }) {
+async function asUser({ given, page, keys, done, drawer, press, enter, look, heading }) {
   await enter("/console/orders", given.user);
   await heading("Orders");
-  await page.keyboard.press("g");
-  await page.keyboard.press("b");
+  await keys("gb");
   await heading("Notifications");
   await page.getByRole("link", { name: "Your order was placed" }).first().waitFor();
   await look("notifications");

@@ -2,7 +2,7 @@
 
 const SCREEN = ".term:not([hidden]) .xterm-rows";
 
-async function asUser({ given, page, go, press, done, expectRefusal, enter, look, found }) {
+async function asUser({ given, page, keys, go, press, done, expectRefusal, enter, look, found }) {
   let isDown = false, open = [];
   await page.routeWebSocket(/\/terminal\/ws/, (socket) => {
     if (isDown) {
@@ -20,8 +20,7 @@ async function asUser({ given, page, go, press, done, expectRefusal, enter, look
 
   await enter("/console", given.user);
   await page.locator(".tile").first().waitFor();
-  await page.keyboard.press("g");
-  await page.keyboard.press("x");
+  await keys("gx");
   await page.getByRole("heading", { name: "No shell in this tab" }).waitFor();
   await look("terminals-empty");
   found.early = requested.filter((path) => path.includes("xterm.js"));
