@@ -1,6 +1,7 @@
 # One file for every image. A service:  docker build --target service --build-arg SERVICE=orders .
 # The gateway:                          docker build --target gateway .
 # The whole suite in one image:         docker build --target all .
+# With a compiled gateway:              docker build --target gateway --build-arg COMPILED=true .
 # All images share the layer with the packages; each holds the code of its own service only.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -24,9 +25,23 @@ VOLUME /data
 HEALTHCHECK --interval=5s --timeout=10s --start-period=120s --retries=3 CMD ["bash", "/healthcheck.sh"]
 STOPSIGNAL SIGTERM
 
+# The hot modules of the gateway as machine code with --build-arg COMPILED=true, otherwise an empty folder.
+FROM environment AS compiler
+ARG COMPILED
+COPY requirements-compile.lock .
+COPY shared shared
+COPY gateway gateway
+RUN mkdir .compiled \
+ && if [ "$COMPILED" = true ]; then \
+      { command -v gcc || { apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev; }; } \
+      && .venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-compile.lock \
+      && .venv/bin/python -m gateway.compiling; \
+    fi
+
 FROM base AS gateway
 ENV HOST=0.0.0.0 PORT=8000
 COPY gateway gateway
+COPY --from=compiler /app/.compiled .compiled
 COPY routes.yaml .
 CMD ["python", "-m", "gateway"]
 
@@ -58,6 +73,7 @@ USER root
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
  && python -m compileall -q -j 0 --invalidation-mode unchecked-hash contracts gatehouse gateway services shared
 COPY deploy/env.template deploy/
+COPY --from=compiler /app/.compiled .compiled
 COPY deploy/all-in-one.sh /usr/local/bin/gatehouse
 ENV ENVIRONMENT=production GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=8080 BACKUP_DIR=/data/backups
 USER 10001:10001

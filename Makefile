@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway chaos env migrate migration service wheel lock vendor clean
+.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway chaos env migrate migration service compile compile-remove wheel lock vendor clean
 
 PYTHON ?= python3
 LENGTH ?= 1
@@ -76,21 +76,28 @@ service: .venv/ready-dev ## Add a service: make service NAME=billing THING=invoi
 	@$(BIN)/python -m gatehouse events catalogue > contracts/README.new
 	@mv contracts/README.new contracts/README.md
 
+compile: .venv/ready-dev ## Compile the hot modules of the gateway (needs a C compiler); make compile-remove undoes it
+	@$(BIN)/python -m gateway.compiling
+
+compile-remove: .venv/ready
+	@$(BIN)/python -m gateway.compiling --remove
+
 wheel: .venv/ready ## Build dist/gatehouse-VERSION.whl, which runs without this folder, and its lock (needs uv)
 	@rm -rf dist
 	PATH="$(CURDIR)/.venv/uv/bin:$$PATH" uv build --quiet --wheel --out-dir dist
 	@cp requirements.lock "dist/$$(basename dist/*.whl -py3-none-any.whl).lock"
 
-lock: .venv/ready-dev ## Resolve the newest versions into the three lock files (needs uv)
+lock: .venv/ready-dev ## Resolve the newest versions into the four lock files (needs uv)
 	$(RESOLVE) --all-extras pyproject.toml -o requirements.lock
 	$(RESOLVE) --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(RESOLVE) --group compile -c requirements-dev.lock -o requirements-compile.lock
 	echo uv | $(RESOLVE) - -o requirements-uv.lock
 
 vendor: .venv/ready ## Fetch the pinned JavaScript modules of the console anew (needs npm)
 	@$(BIN)/python -m gatehouse.vendor gateway/console/vendor
 
-clean: ## Remove the virtual environment and caches (data/ stays)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove the virtual environment, caches and compiled modules (data/ stays)
+	rm -rf .venv .compiled .compiling-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # `environment.py` removes these markers when it starts; the test environment works for `make up` as well.
 .venv/ready: requirements.lock requirements-uv.lock

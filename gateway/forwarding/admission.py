@@ -189,12 +189,12 @@ async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
 
 def authorize(transfer: Transfer) -> None:
     """Check roles, scopes and claims, and require a caller where the route needs one."""
-    policy, caller = transfer.policy, transfer.caller
-    if caller is not None:
+    policy = transfer.policy
+    if transfer.caller is not None:
         if policy.roles or policy.scopes or policy.claims:
-            require(policy, caller)
+            require(policy, transfer.caller)
     elif not (is_open_to_strangers(policy) or _is_public(transfer)):
-        require(policy, caller)
+        require(policy, None)
 
 
 def take_slot(transfer: Transfer) -> None:

@@ -90,16 +90,16 @@ def configure_logging(settings: ProcessSettings) -> None:
     _route_standard_logging(level)
 
 
-def log_start(settings: ProcessSettings) -> None:
+def log_start(settings: ProcessSettings, **facts: object) -> None:
     """Log the settings: all of them in JSON, but on a terminal only those that differ from the defaults."""
     masked = settings.masked()
     if _on_console(settings):
         fields = type(settings).model_fields
         given = {one for one in settings.model_fields_set if getattr(settings, one) != fields[one].default}
         changed = {name.upper(): masked[name] for name in sorted(given & masked.keys() - {"log_format"})}
-        log.info("starting", version=__version__, **changed)
+        log.info("starting", version=__version__, **facts, **changed)
     else:
-        log.info("starting", version=__version__, settings=masked)
+        log.info("starting", version=__version__, **facts, settings=masked)
 
 
 def _on_console(settings: ProcessSettings) -> bool:

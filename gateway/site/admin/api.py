@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from gateway import errors
+from gateway import WHY_NOT_COMPILED, errors
 from gateway.config.description import shown
 from gateway.errors import Refusal, too_large
 from gateway.forwarding.explain import explain
@@ -74,6 +74,7 @@ class AdminApi:
             schemas.Status(
                 version=__version__,
                 environment=gateway.settings.environment,
+                compiled=not WHY_NOT_COMPILED,
                 routes=len(gateway.table.routes),
                 routes_version=gateway.table.digest[:12],
                 workers=[schemas.WorkerStatus.model_validate(state) for state in states],

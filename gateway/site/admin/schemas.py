@@ -78,6 +78,7 @@ class Status(Output):
 
     version: str
     environment: str
+    compiled: bool = Field(description="Whether its hot modules run as machine code (`make compile`).")
     routes: int
     routes_version: str = Field(description="Changes with the content of the routes file.")
     workers: list[WorkerStatus]

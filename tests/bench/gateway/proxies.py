@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway import compiled
 from shared.testing import TEST_JWT_SECRET
 from tests.bench import golang
 from tests.bench.gateway.programs import Program, python
@@ -28,7 +29,7 @@ ANSWER = (
 PATH = "/orders/bench"
 DOWNLOAD, UPLOAD, SOCKET, LIMITED = "/bench/download", "/bench/upload", "/bench/socket", "/bench/limited"
 SLOWLY = f"{PATH}/slowly"
-OURS, GO_GATEWAY = "Gatehouse", "Gateway in Go"
+OURS, COMPILED, GO_GATEWAY = "Gatehouse", "Gatehouse, compiled", "Gateway in Go"
 
 
 @dataclass
@@ -84,7 +85,7 @@ def nginx_backend(folder: Path) -> Program:
     return _nginx("nginx as backend", LOAD_CORE, where, port, server)
 
 
-def gatehouse(stage: Stage, log: Path | None = None) -> Program:
+def gatehouse(stage: Stage, log: Path | None = None, *, is_compiled: bool = False) -> Program:
     """Start our gateway with the real routes and all policies, but with limits that are never reached."""
     routes = (ROOT / "routes.yaml").read_text()
     routes = re.sub(r"rate: \d+/s, burst: \d+", "rate: 1000000/s, burst: 1000000", routes)
@@ -94,11 +95,15 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
   - {{path: {SOCKET}, backend: "{stage.sink.url}"}}
   - {{path: {LIMITED}, backend: "{stage.backend.url}", rate_limit: {{rate: 1/s}}}}
 """
-    file = stage.folder / "routes.yaml"
+    name = COMPILED if is_compiled else OURS
+    folder = stage.folder / name
+    folder.mkdir()
+    file = folder / "routes.yaml"
     file.write_text(re.sub(r"^routes:\n", lambda line: line.group() + added, routes, flags=re.MULTILINE))
     environment = {
         "ROUTES_FILE": str(file),
-        "DATA_DIR": str(stage.folder / "data"),
+        "DATA_DIR": str(folder / "data"),
+        compiled.WISH: "true" if is_compiled else "false",
         "JWT_SECRET": TEST_JWT_SECRET,
         "AUTH_FAILURES_PER_SECOND": "0",  # all load comes from one address
         "LOG_FORMAT": "json",
@@ -106,9 +111,17 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
         "CONNECTIONS_PER_ADDRESS_MAX": "100000",  # all clients share one address
         **{f"{name}_URL": stage.backend.url for name in ("AUTH", "USERS", "ORDERS")},
     }
-    program = python("gateway", SERVER_CORE, stage.folder, environment, log)
-    program.name = OURS
+    program = python("gateway", SERVER_CORE, folder, environment, log)
+    program.name = name
     return program
+
+
+def compiled_gatehouse(stage: Stage) -> Program:
+    try:
+        compiled.usable_files(ROOT)
+    except compiled.Unusable as error:
+        raise Missing(str(error)) from error
+    return gatehouse(stage, is_compiled=True)
 
 
 def nginx(stage: Stage) -> Program:
@@ -221,6 +234,7 @@ def recipe(stage: Stage) -> Program:
 
 
 PEERS: dict[str, Start] = {
+    COMPILED: compiled_gatehouse,
     "nginx": nginx,
     "HAProxy": haproxy,
     "Caddy": caddy,
