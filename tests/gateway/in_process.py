@@ -84,12 +84,11 @@ class InMemory:
         api_keys: ApiKeys = NO_KEYS,
         *,
         protocol: type[GatewayProtocol] = RememberingProtocol,
-        connection: type[UpstreamConnection] = UpstreamConnection,
     ) -> None:
         self.gateway = Gateway(settings, table, HttpClient(), api_keys)
         self.state = State()
         self.targets: list[tuple[UpstreamConnection, Wire]] = []
-        self._protocol, self._connection = protocol, connection
+        self._protocol = protocol
         self._config = uvicorn.Config(
             _own_pages, ws="none", log_config=None, access_log=False, server_header=False
         )
@@ -115,7 +114,7 @@ class InMemory:
 
     def connect(self, backend: Backend) -> UpstreamConnection:
         wire = Wire()
-        made = self._connection(backend)
+        made = UpstreamConnection(backend)
         made.connection_made(cast("asyncio.Transport", wire))
         self.targets.append((made, wire))
         return made
