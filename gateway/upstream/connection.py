@@ -192,7 +192,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.heard = self.used = True
         self.receiver = receiver.upstream = None
         self._pool.release(self)
-        receiver.answer_whole(answer, data[start:])
+        try:
+            receiver.answer_whole(answer, data[start:])
+        except Exception:  # a fault of ours ends this exchange, not one that has the connection by now
+            log.exception("exchange_failed")
+            receiver.upstream_invalid()
         return True
 
     def _pass_pieces(self) -> None:

@@ -329,3 +329,22 @@ async def test_response_before_the_end_of_the_request_is_left_to_the_parser(
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert (counted.whole, counted.others) == (1, 1)
+
+
+async def test_fault_of_the_gateway_ends_only_the_exchange_in_which_it_occurs(
+    compared: tuple[Comparison, Requests, random.Random, Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = compared[0]
+    side = comparison.sides[1]
+    head = b"GET /orders/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n" % token("user-0").encode()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    await comparison.step([head], PLAIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(Transfer, "answer_begins", fail)
+        answer, _ = await exchange(side, [head])
+    assert answer.startswith(b"HTTP/1.1 502")
+    answer, _ = await exchange(side, [head])
+    assert answer.startswith(b"HTTP/1.1 200")
