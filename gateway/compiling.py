@@ -58,6 +58,8 @@ def main(arguments: list[str]) -> int:
 def compile_modules(root: Path) -> None:
     """Compile the modules, and put them in the place of earlier ones."""
     need_tools()
+    sys.stdout.write(f"Compiling {len(compiled.MODULES)} modules, which takes a minute or two …\n")
+    sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix=".compiling-", dir=root) as name:
         source, made = Path(name, "source"), Path(name, "made")
         for part in compiled.SOURCES:
