@@ -1,21 +1,13 @@
 // @ts-check
 // A new personal access token, shown once.
 
-import { say } from "../core/app_state.js";
 import { html } from "../core/view.js";
 import { Dialog } from "../parts/dialog.js";
-import { Exact, Icon } from "../parts/ui.js";
+import { Exact, Icon, copyText } from "../parts/ui.js";
 
 /** @param {{made: any, onClose: () => void}} props */
 export function AccessToken({ made, onClose }) {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(made.token);
-      say("The token is copied.");
-    } catch {
-      say("The browser does not allow copying. Select the token and copy it by hand.", { isFault: true });
-    }
-  };
+  const copy = () => copyText(made.token, "The token is copied.", "Select the token and copy it by hand.");
   return html`<${Dialog} label="Personal access token" onClose=${onClose}><div class="in"><h2>The token ${made.name}</h2>
       <p>Copy it now: it is shown only once. Whoever has it can act for you as far as its scopes allow.</p>
       <pre class="box" tabindex="0" role="region" aria-label="Token">${made.token}</pre>

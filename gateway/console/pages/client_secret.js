@@ -1,21 +1,13 @@
 // @ts-check
 // The secret of a client, shown once.
 
-import { say } from "../core/app_state.js";
 import { html } from "../core/view.js";
 import { Dialog } from "../parts/dialog.js";
-import { CopyId, Exact, Icon } from "../parts/ui.js";
+import { CopyId, Exact, Icon, copyText } from "../parts/ui.js";
 
 /** @param {{secret: {name: string, id: string, text: string, isProgram: boolean, expires: string | null}, onClose: () => void}} props */
 export function ClientSecret({ secret, onClose }) {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(secret.text);
-      say("The secret is copied.");
-    } catch {
-      say("The browser does not allow copying. Select the secret and copy it by hand.", { isFault: true });
-    }
-  };
+  const copy = () => copyText(secret.text, "The secret is copied.", "Select the secret and copy it by hand.");
   const curl = `curl ${location.origin}/oauth/token -u "${secret.id}:$CLIENT_SECRET" -d grant_type=client_credentials`;
   return html`<${Dialog} label="Client secret" onClose=${onClose}><div class="in"><h2>The secret of ${secret.name}</h2>
       <p>Copy it now: it is shown only once. Whoever has it can act as this client.</p>

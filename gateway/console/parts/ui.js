@@ -44,16 +44,19 @@ export const Ago = ({ at, ago = false }) =>
 /** @param {{at: string}} props */
 export const Exact = ({ at }) => html`<time datetime=${at}>${exact(at)}</time>`;
 
+/** Copy a text, and say so, or how to copy it by hand. @param {string} text @param {string} done @param {string} byHand */
+export async function copyText(text, done, byHand) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(done);
+  } catch {
+    say(`The browser does not allow copying. ${byHand}`, { isFault: true });
+  }
+}
+
 /** An id that is copied by clicking. @param {{id: string, what: string}} props */
 export function CopyId({ id, what }) {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(id);
-      say("Copied.");
-    } catch {
-      say(`The browser does not allow copying. Copy this by hand: ${id}`, { isFault: true });
-    }
-  };
+  const copy = () => copyText(id, "Copied.", `Copy this by hand: ${id}`);
   return html`<button class="copy" type="button" title=${id} onClick=${copy}>
     <span class="vh">Copy ${what} </span>${shortened(id)}<${Icon} name="copy" />
   </button>`;
